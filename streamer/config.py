@@ -1,0 +1,207 @@
+"""The settings: one frozen model a section, unknown keys refused.
+
+Durations are seconds unless the name says otherwise. This file only says what a setting is; where
+its value comes from (preset, file, environment, flag) is `streamer.settings`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from streamer.timebase import SAMPLE_RATE, TOKEN
+
+
+def _on_grid(seconds: float) -> bool:
+    return abs(seconds * SAMPLE_RATE / TOKEN - round(seconds * SAMPLE_RATE / TOKEN)) < 1e-6
+
+
+class Section(BaseModel):
+    """Base of every section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """[model]: which checkpoint, and how it computes."""
+
+    name: str = "bundled"
+    """A name under `models/`, an official Whisper name, a Hugging Face id, or a path."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the processor has matrix units for it (AMX), else fp32."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the inference worker; 0 leaves one core for capture."""
+    language: str = "en"
+    """A Whisper language code, or `auto` to detect it for each utterance."""
+    task: Literal["transcribe", "translate"] = "transcribe"
+
+
+class VadConfig(Section):
+    """[vad]: which frames count as speech."""
+
+    engine: Literal["webrtc", "silero"] = "webrtc"
+    aggressiveness: Annotated[int, Field(ge=0, le=3)] = 2
+    """webrtc only: 0 lets most through, 3 least."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """silero only: probability from which a frame counts as speech."""
+
+
+class SegmentConfig(Section):
+    """[segment]: how frames become utterances."""
+
+    pre_roll_ms: Annotated[int, Field(ge=0)] = 300
+    """Audio kept before the first speech frame."""
+    hangover_ms: Annotated[int, Field(ge=0)] = 400
+    """Silence after which an utterance ends."""
+    onset_ms: Annotated[int, Field(ge=10)] = 90
+    """Speech needed within `onset_window_ms` before an utterance starts."""
+    onset_window_ms: Annotated[int, Field(ge=10)] = 150
+    longest: Annotated[float, Field(gt=1, le=30)] = 28.0
+    """An utterance is cut here, at the quietest point of its last `cut_search` seconds."""
+    cut_search: Annotated[float, Field(gt=0)] = 5.0
+
+    @model_validator(mode="after")
+    def _check(self) -> SegmentConfig:
+        if self.cut_search >= self.longest:
+            raise ValueError(f"cut_search ({self.cut_search}) must be smaller than longest ({self.longest})")
+        if self.onset_ms > self.onset_window_ms:
+            raise ValueError(f"onset_ms ({self.onset_ms}) must not exceed onset_window_ms ({self.onset_window_ms})")
+        return self
+
+
+class LiveConfig(Section):
+    """[live]: captions while somebody speaks."""
+
+    captions: bool = True
+    """false: no words at all, sounds only."""
+    partials: bool = True
+    policy: Literal["agreement", "off"] = "agreement"
+    """How partial text becomes stable: what `agree` hypotheses in a row have in common, or never before the final."""
+    agree: Annotated[int, Field(ge=2)] = 2
+    step: float = 0.8
+    """Seconds of new audio between two partials; a multiple of 0.4."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LiveConfig:
+        if self.step <= 0 or not _on_grid(self.step):
+            raise ValueError(f"step must be a positive multiple of 0.4 s, found {self.step}")
+        return self
+
+
+class LabelConfig(Section):
+    """[sounds.labels."NAME"]: what differs for one label."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    cooldown: Annotated[float, Field(ge=0)] | None = None
+    ignore: bool = False
+
+
+class SoundsConfig(Section):
+    """[sounds]: what is heard."""
+
+    enabled: bool = True
+    hop: float = 0.8
+    """Seconds between two ambient passes; a multiple of 0.4."""
+    window: float = 4.0
+    """Seconds that one tag window sees; a multiple of 0.4."""
+    top_k: Annotated[int, Field(ge=1)] = 5
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Score from which a sound counts, for every label; unset: the model's own per-label thresholds."""
+    confirm: Annotated[int, Field(ge=1)] = 2
+    """Windows in a row above the threshold before a sound is reported."""
+    hold: Annotated[float, Field(ge=0)] = 1.6
+    """Seconds below the threshold before a sound has stopped."""
+    merge: Annotated[float, Field(ge=0)] = 1.0
+    """The same sound within this many seconds of its end goes on instead of starting anew."""
+    cooldown: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds after a sound's end in which the same label is not reported again."""
+    silence_db: float = -60.0
+    """A hop whose every 100 ms stay below this level needs no ambient pass."""
+    labels: dict[str, LabelConfig] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> SoundsConfig:
+        for name in ("hop", "window"):
+            value = getattr(self, name)
+            if value <= 0 or not _on_grid(value):
+                raise ValueError(f"{name} must be a positive multiple of 0.4 s, found {value}")
+        if self.window > 30:
+            raise ValueError(f"window must not exceed the encoder's 30 s, found {self.window}")
+        return self
+
+
+class SourceConfig(Section):
+    """[source]: how sources of audio are opened and kept alive."""
+
+    open_timeout: Annotated[float, Field(gt=0)] = 10.0
+    read_timeout: Annotated[float, Field(gt=0)] = 10.0
+    retry_first: Annotated[float, Field(gt=0)] = 5.0
+    """Backoff: retry_first · 2^n seconds up to retry_longest, with retry_jitter."""
+    retry_longest: Annotated[float, Field(gt=0)] = 120.0
+    retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    retry_reset: Annotated[float, Field(gt=0)] = 30.0
+    """Good data for this long resets the backoff."""
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    """This many failures within breaker_window wait retry_longest at once."""
+    breaker_window: Annotated[float, Field(gt=0)] = 60.0
+    stall: Annotated[float, Field(gt=0)] = 30.0
+    """No sample for this long: stalled, and reopened. A half-open connection never errors by itself."""
+    silence_warning: Annotated[float, Field(gt=0)] = 30.0
+    """A live source that delivers only digital silence for this long is reported."""
+
+
+class StreamConfig(Section):
+    """[[streams]]: one source."""
+
+    source: str
+    name: str = ""
+
+
+class ServerConfig(Section):
+    """[server]: where clients connect."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    """0 takes any free port and prints it."""
+    token: str = ""
+    """Required on any address but loopback."""
+    client_queue: Annotated[int, Field(ge=16)] = 256
+    """Events that may wait for one client."""
+    history: Annotated[int, Field(ge=0)] = 5000
+    """Events kept for clients that come back with `since`."""
+    max_clients: Annotated[int, Field(ge=1)] = 2000
+    allow_push: bool = True
+    """Whether clients may open streams of their own and send audio."""
+    max_pushed_streams: Annotated[int, Field(ge=0)] = 16
+
+
+class LimitsConfig(Section):
+    """[limits]: the bounds of the audio buffers."""
+
+    ring: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds of audio between a source and the segmenter."""
+    backlog: Annotated[float, Field(ge=30)] = 120.0
+    """Seconds of utterances of one stream that may wait for their final before the ring has to wait too."""
+
+
+class LogConfig(Section):
+    """[log]: what goes to standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """Everything."""
+
+    model: ModelConfig = ModelConfig()
+    vad: VadConfig = VadConfig()
+    segment: SegmentConfig = SegmentConfig()
+    live: LiveConfig = LiveConfig()
+    sounds: SoundsConfig = SoundsConfig()
+    source: SourceConfig = SourceConfig()
+    server: ServerConfig = ServerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    log: LogConfig = LogConfig()
+    streams: list[StreamConfig] = []
