@@ -10,6 +10,7 @@ Parameter names are openai-whisper's, so that its checkpoints load as they are. 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +52,8 @@ class Encoding:
 def sinusoids(length: int, channels: int, longest: float = 10_000.0) -> Tensor:
     """Positional embedding (length, channels): sines, then cosines, of geometric timescales up to `longest`."""
     half = channels // 2
-    rates = torch.exp(-torch.log(torch.tensor(longest)) / (half - 1) * torch.arange(half))
+    # In double precision up to here, as openai-whisper: checkpoints hold exactly these numbers.
+    rates = torch.exp(-math.log(longest) / (half - 1) * torch.arange(half))
     phase = torch.arange(length)[:, None] * rates[None, :]
     return torch.cat([phase.sin(), phase.cos()], dim=1)
 
@@ -145,7 +147,9 @@ class AudioEncoder(nn.Module):
         x = F.gelu(self.conv1(mel))
         x = F.gelu(self.conv2(x)).transpose(1, 2)
         if x.shape[1] > self.positional_embedding.shape[0]:
-            raise ValueError(f"at most {2 * self.positional_embedding.shape[0]} mel frames, found {mel.shape[-1]}")
+            raise ValueError(
+                f"at most {2 * self.positional_embedding.shape[0]} mel frames, found {mel.shape[-1]}"
+            )
         x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype)
         layers = []
         for block in self.blocks:
@@ -223,7 +227,9 @@ class TextDecoder(nn.Module):
         n, start = tokens.shape[1], cache.length
         x = self.embed(tokens, start).to(cache.cross[0][0].dtype)
         weights = []
-        for block, (k_own, v_own), (k_audio, v_audio) in zip(self.layers, cache.own, cache.cross, strict=True):
+        for block, (k_own, v_own), (k_audio, v_audio) in zip(
+            self.layers, cache.own, cache.cross, strict=True
+        ):
             normed = block.attn_ln(x)
             k, v = block.attn.keys_values(normed)
             k_own[:, :, start : start + n] = k

@@ -1,0 +1,216 @@
+"""Greedy decoding of one encoding, token by token over a cache; as `whisper.decode` at temperature 0."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamer.asr.rules import Rules, loop_start
+from streamer.asr.tokenizer import Task, Tokenizer
+from streamer.errors import ModelError
+from streamer.nn.whisper import DecoderCache, Whisper
+
+SPARE_TOKENS = 8
+"""Tokens allowed beyond the cap by duration, so that a very short utterance is not cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """What to decode, and within which bounds.
+
+    language: a code; None detects it from the same encoding.
+    prompt: tokens of the text before, most recent last.
+    prefix: tokens that the transcript must begin with.
+    max_tokens: most tokens to sample; None is half the text context.
+    duration: seconds of audio, for the cap of `tokens_per_second`; None for no such cap.
+    suppress_tokens: ids that may not be sampled; -1 stands for Whisper's non-speech set.
+    end_after_prefix: a prefix may be the whole transcript; off is Whisper's behaviour, where
+        `suppress_blank` asks for a token more.
+    break_loops: stop and cut at a structural repetition; off is Whisper's behaviour.
+    """
+
+    language: str | None = "en"
+    task: Task = "transcribe"
+    timestamps: bool = False
+    prompt: tuple[int, ...] = ()
+    prefix: tuple[int, ...] = ()
+    max_tokens: int | None = None
+    duration: float | None = None
+    tokens_per_second: float = 22.0
+    suppress_blank: bool = True
+    suppress_tokens: tuple[int, ...] = (-1,)
+    max_initial_timestamp: float | None = 1.0
+    end_after_prefix: bool = True
+    break_loops: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A transcript.
+
+    tokens: the prefix, then what was sampled, without the end-of-text token.
+    prefix_length: how many of them were given.
+    logprobs: (tokens,) log-probability of each under the model.
+    avg_logprob: Whisper's: of the sampled tokens and the end, divided by their number plus one.
+    attention: (alignment heads, rows, T) cross-attention of each position from `sot` on; row
+        `attention_start + i` is the position that chose token i, the one after the last token's is
+        there where the end was chosen.
+    reached_limit: a cap stopped it; broke_loop: a repetition was cut.
+    """
+
+    tokens: tuple[int, ...]
+    prefix_length: int
+    text: str
+    logprobs: NDArray[np.float32]
+    avg_logprob: float
+    no_speech_prob: float
+    language: str
+    language_prob: float
+    attention: NDArray[np.float32]
+    attention_start: int
+    reached_limit: bool
+    broke_loop: bool
+
+    @property
+    def token_probs(self) -> NDArray[np.float32]:
+        """(tokens,) probability of each token."""
+        return np.exp(self.logprobs)
+
+
+@torch.inference_mode()
+def detect_language(
+    model: Whisper, states: Tensor, tokenizer: Tokenizer, cache: DecoderCache | None = None
+) -> dict[str, float]:
+    """Probability of every language for an encoding (1, T, D), from one decoder step.
+
+    A given cache must be empty, and is again afterwards. Raises ModelError for an English-only model.
+    """
+    if not tokenizer.is_multilingual:
+        raise ModelError(
+            "this model only knows English: set the language to 'en', or choose a multilingual model"
+        )
+    cache = cache or DecoderCache(model.decoder, states)
+    logits, _ = model.decoder.step(torch.tensor([[tokenizer.sot]], device=states.device), cache)
+    cache.truncate(0)
+    probabilities = logits[0, 0, list(tokenizer.language_tokens)].softmax(-1).tolist()
+    return dict(zip(tokenizer.languages, probabilities, strict=True))
+
+
+@torch.inference_mode()
+def decode(
+    model: Whisper, states: Tensor, tokenizer: Tokenizer, options: DecodeOptions = DecodeOptions()
+) -> Decoded:
+    """Decode an encoding (1, T, n_audio_state) greedily.
+
+    Raises ModelError for a vocabulary of another size than the model's, a language or task it has
+    not, or a prefix without room for a single token after it.
+    """
+    if tokenizer.n_vocab != model.dims.n_vocab:
+        raise ModelError(f"expected a vocabulary of {model.dims.n_vocab} tokens, found {tokenizer.n_vocab}")
+    cache = DecoderCache(model.decoder, states)
+    language, certainty = options.language or "en", 1.0
+    if options.language is None and tokenizer.is_multilingual:
+        languages = detect_language(model, states, tokenizer, cache)
+        language = max(languages, key=languages.__getitem__)
+        certainty = languages[language]
+
+    before, start = _prompt(model, tokenizer, options, language)
+    given = [*before, *start, *options.prefix]
+    budget = _budget(model, options, len(given))
+    rules = Rules(
+        tokenizer,
+        suppress_blank=options.suppress_blank and not (options.prefix and options.end_after_prefix),
+        suppress_tokens=options.suppress_tokens,
+        timestamps=options.timestamps,
+        latest_start=options.max_initial_timestamp or None,
+    )
+    heads = torch.tensor(model.alignment_heads, device=states.device).T
+
+    logits, weights = model.decoder.step(torch.tensor([given], device=states.device), cache)
+    sot = len(before)
+    rows = [weights[0, heads[0], heads[1], sot:]]
+    no_speech = logits[0, sot].softmax(-1)[tokenizer.no_speech].item()
+    first = len(given) - len(options.prefix)
+    forced = logits[0, first - 1 : len(given) - 1].log_softmax(-1)
+    logprobs = [forced[i, token].item() for i, token in enumerate(options.prefix)]
+
+    sampled: list[int] = []
+    ended, cut, end_logprob = False, None, 0.0
+    while len(sampled) < budget:
+        if sampled:
+            logits, weights = model.decoder.step(torch.tensor([sampled[-1:]], device=states.device), cache)
+            rows.append(weights[0, heads[0], heads[1]])
+        allowed = rules.apply(logits[0, -1], sampled)
+        token = int(allowed.argmax())
+        logprob = (allowed[token] - allowed.logsumexp(0)).item()
+        if token == tokenizer.eot:
+            ended, end_logprob = True, logprob
+            break
+        sampled.append(token)
+        logprobs.append(logprob)
+        if options.break_loops and (cut := _loop(tokenizer, options.prefix, sampled)) is not None:
+            break
+
+    kept = len(options.prefix) + len(sampled) if cut is None else cut
+    tokens = (*options.prefix, *sampled)[:kept]
+    n_sampled = kept - len(options.prefix)
+    total = sum(logprobs[len(options.prefix) : kept]) + end_logprob
+    attention = torch.cat(rows, dim=1)[:, : len(start) + kept]
+    return Decoded(
+        tokens=tokens,
+        prefix_length=len(options.prefix),
+        text=tokenizer.decode(tokens).strip(),
+        logprobs=np.array(logprobs[:kept], np.float32),
+        avg_logprob=total / (n_sampled + 1),
+        no_speech_prob=no_speech,
+        language=language,
+        language_prob=certainty,
+        attention=attention.cpu().numpy(),
+        attention_start=len(start) - 1,
+        reached_limit=not ended and cut is None,
+        broke_loop=cut is not None,
+    )
+
+
+def _prompt(
+    model: Whisper, tokenizer: Tokenizer, options: DecodeOptions, language: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What comes before `sot` (as much of the prompt as Whisper takes), and the sequence from `sot` on."""
+    start = tokenizer.sot_sequence(language, options.task)
+    if not options.timestamps:
+        start = (*start, tokenizer.no_timestamps)
+    if not options.prompt:
+        return (), start
+    room = model.dims.n_text_ctx // 2 - 1
+    return (tokenizer.sot_prev, *options.prompt[-room:]), start
+
+
+def _budget(model: Whisper, options: DecodeOptions, given: int) -> int:
+    """How many tokens may be sampled after `given` ones."""
+    n_ctx = model.dims.n_text_ctx
+    # The last token needs no position of its own: nothing is predicted from it.
+    room = n_ctx + 1 - given
+    if room < 1:
+        raise ModelError(
+            f"expected room for a token after the prompt and prefix in a text context of {n_ctx}, "
+            f"found {given} tokens already: shorten the prompt"
+        )
+    budget = min(room, options.max_tokens or n_ctx // 2)
+    if options.duration is not None:
+        cap = math.ceil(options.duration * options.tokens_per_second) + SPARE_TOKENS
+        # What the prefix already says counts against the same audio.
+        budget = min(budget, max(SPARE_TOKENS, cap - len(options.prefix)))
+    return budget
+
+
+def _loop(tokenizer: Tokenizer, prefix: tuple[int, ...], sampled: list[int]) -> int | None:
+    """How many tokens to keep where the text has begun to repeat itself; never less than the prefix."""
+    tokens = [*prefix, *sampled]
+    places = [i for i, token in enumerate(tokens) if token < tokenizer.eot]
+    cut = loop_start([tokens[i] for i in places])
+    return None if cut is None else max(len(prefix), places[cut - 1] + 1)

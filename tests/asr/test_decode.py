@@ -1,0 +1,247 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streamer.asr.decode import SPARE_TOKENS, DecodeOptions, decode, detect_language
+from streamer.asr.tokenizer import Tokenizer
+from streamer.errors import ModelError
+from tests.nn.reference import NARROW, TINY, ours, reference
+
+whisper = pytest.importorskip("whisper")
+
+WHISPER = DecodeOptions(break_loops=False, end_after_prefix=False, max_tokens=40)
+PROMPT = (1212, 318, 257, 1332, 13)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """(theirs, ours, tokenizer, an encoding) for an English-only and a multilingual vocabulary, two seeds each."""
+    made = []
+    for n_vocab, seed in ((51864, 2), (51864, 7), (51865, 0), (51866, 1)):
+        theirs = reference({**NARROW, "n_vocab": n_vocab}, seed, end_bias=3)
+        states = torch.randn(1500, 64, generator=torch.Generator().manual_seed(seed))
+        made.append((theirs, ours(theirs), Tokenizer.official(n_vocab), states))
+    return made
+
+
+def check(pair, options, **theirs):
+    reference_model, model, tokenizer, states = pair
+    theirs = {"language": options.language, "without_timestamps": not options.timestamps} | theirs
+    asked = whisper.DecodingOptions(fp16=False, sample_len=options.max_tokens, task=options.task, **theirs)
+    expected = whisper.decode(reference_model, states, asked)
+    found = decode(model, states[None], tokenizer, options)
+    assert list(found.tokens[found.prefix_length :]) == expected.tokens
+    assert found.avg_logprob == pytest.approx(expected.avg_logprob, abs=1e-4)
+    assert found.no_speech_prob == pytest.approx(expected.no_speech_prob, rel=1e-3)
+    assert found.text == tokenizer.decode([*options.prefix, *expected.tokens]).strip()
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WHISPER,
+        replace(WHISPER, timestamps=True),
+        replace(WHISPER, timestamps=True, max_initial_timestamp=None),
+        replace(WHISPER, suppress_blank=False, suppress_tokens=()),
+        replace(WHISPER, timestamps=True, suppress_tokens=(11, 13)),
+    ],
+    ids=["text", "timestamps", "any-start", "unsuppressed", "own-set"],
+)
+def test_equals_whisper(pairs, options):
+    found = [
+        check(
+            pair,
+            options,
+            suppress_blank=options.suppress_blank,
+            suppress_tokens=list(options.suppress_tokens),
+            max_initial_timestamp=options.max_initial_timestamp,
+        )
+        for pair in pairs
+    ]
+    assert len({decoded.tokens for decoded in found}) == len(pairs), (
+        "the checkpoints say the same: a weak test"
+    )
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_equals_whisper_with_prompt_and_prefix(pairs, timestamps):
+    for pair in pairs:
+        plain = decode(pair[1], pair[3][None], pair[2], replace(WHISPER, timestamps=timestamps))
+        prefix = plain.tokens[:5]
+        options = replace(WHISPER, timestamps=timestamps, prompt=PROMPT * 60, prefix=prefix)
+        found = check(pair, options, prompt=list(PROMPT * 60), prefix=list(prefix))
+        assert found.tokens[:5] == prefix
+
+
+def test_equals_whisper_in_other_languages(pairs):
+    for pair in pairs[2:]:
+        check(pair, replace(WHISPER, language="de", task="translate"))
+
+
+def test_detects_the_language_whisper_detects(pairs):
+    for pair in pairs[2:]:
+        reference_model, model, tokenizer, states = pair
+        found = check(pair, replace(WHISPER, language=None, prompt=PROMPT), prompt=list(PROMPT))
+        theirs = whisper.tokenizer.get_tokenizer(True, num_languages=len(tokenizer.languages), language="en")
+        _, expected = reference_model.detect_language(states, theirs)
+        assert found.language == max(expected, key=expected.get)
+        probabilities = detect_language(model, states[None], tokenizer)
+        assert probabilities == pytest.approx(expected, abs=1e-6)
+        assert found.language_prob == pytest.approx(max(expected.values()), abs=1e-6)
+
+
+def test_equals_whisper_at_full_tiny_size():
+    theirs = reference(TINY, 3, end_bias=2)
+    generator = torch.Generator().manual_seed(1)
+    mel = torch.randn(1, 80, 3000, generator=generator)
+    model, tokenizer = ours(theirs), Tokenizer.official(51865)
+    with torch.inference_mode():
+        states = model.encode(mel).states
+    expected = whisper.decode(
+        theirs,
+        mel[0],
+        whisper.DecodingOptions(fp16=False, language="en", sample_len=30, without_timestamps=True),
+    )
+    found = decode(model, states, tokenizer, replace(WHISPER, max_tokens=30))
+    assert list(found.tokens) == expected.tokens
+    assert found.avg_logprob == pytest.approx(expected.avg_logprob, abs=1e-4)
+
+
+def test_the_end_of_the_context_is_whispers(pairs):
+    theirs = reference({**NARROW, "n_vocab": 51864, "n_text_ctx": 24}, 5)
+    pair = (theirs, ours(theirs), pairs[0][2], pairs[0][3])
+    found = check(pair, replace(WHISPER, max_tokens=40))
+    assert found.reached_limit
+    with pytest.raises(ModelError, match="shorten the prompt"):
+        decode(pair[1], pair[3][None], pair[2], replace(WHISPER, prefix=(5,) * 24))
+
+
+def test_a_prefix_continues_as_if_it_had_been_sampled(pairs):
+    for _, model, tokenizer, states in pairs:
+        whole = decode(model, states[None], tokenizer, DecodeOptions(max_tokens=12, break_loops=False))
+        for length in (len(whole.tokens) // 2, len(whole.tokens)):
+            options = DecodeOptions(
+                max_tokens=12 - length + 1, prefix=whole.tokens[:length], break_loops=False
+            )
+            again = decode(model, states[None], tokenizer, options)
+            shared = min(len(again.tokens), len(whole.tokens))
+            assert again.tokens[:shared] == whole.tokens[:shared]
+            # Suppression changes the distribution of what is sampled, not of what is given.
+            assert again.logprobs[length:shared] == pytest.approx(whole.logprobs[length:shared], abs=1e-3)
+            assert again.attention[:, :shared] == pytest.approx(whole.attention[:, :shared], abs=1e-4)
+
+
+def test_attention_has_a_row_for_each_choice(pairs):
+    for _, model, tokenizer, states in pairs:
+        found = decode(model, states[None], tokenizer, DecodeOptions(max_tokens=40, prompt=PROMPT))
+        heads, rows, frames = found.attention.shape
+        assert (heads, frames) == (len(model.alignment_heads), 1500)
+        ended = not found.reached_limit
+        assert rows == found.attention_start + len(found.tokens) + int(ended)
+        assert np.allclose(found.attention.sum(-1), 1, atol=1e-4)
+        assert found.logprobs.shape == found.token_probs.shape == (len(found.tokens),)
+
+
+def test_short_contexts_decode_as_whisper_given_the_same_states(pairs):
+    """whisper.decode takes an encoding of the model's own context: a model whose context is short."""
+    theirs = reference({**NARROW, "n_vocab": 51864, "n_audio_ctx": 120}, 9, end_bias=3)
+    states = torch.randn(120, 64, generator=torch.Generator().manual_seed(9))
+    check((theirs, ours(theirs), pairs[0][2], states), WHISPER)
+
+
+def test_duration_caps_the_tokens(pairs):
+    _, _, tokenizer, states = pairs[0]
+    endless = ours(reference({**NARROW, "n_vocab": 51864}, 1, end_bias=-50))
+    options = DecodeOptions(duration=1.0, break_loops=False)
+    found = decode(endless, states[None], tokenizer, options)
+    assert len(found.tokens) == 22 + SPARE_TOKENS
+    assert found.reached_limit
+    longer = decode(endless, states[None], tokenizer, replace(options, prefix=found.tokens))
+    assert len(longer.tokens) == len(found.tokens) + SPARE_TOKENS
+
+
+def stuck(tokenizer):
+    """A model that repeats what it said last: the output layer is the embedding, and nothing else speaks."""
+    theirs = reference({**NARROW, "n_vocab": 51864}, 4)
+    with torch.no_grad():
+        for parameter in theirs.decoder.blocks.parameters():
+            parameter.zero_()
+        theirs.decoder.positional_embedding.zero_()
+    return ours(theirs)
+
+
+def test_loops_are_cut_and_only_when_asked(pairs):
+    tokenizer, states = pairs[0][2], pairs[0][3]
+    model = stuck(tokenizer)
+    options = DecodeOptions(max_tokens=40, prefix=(1000, 2000))
+    free = decode(model, states[None], tokenizer, replace(options, break_loops=False))
+    assert free.tokens == (1000, *[2000] * 41)
+    found = decode(model, states[None], tokenizer, options)
+    assert found.broke_loop
+    assert not found.reached_limit
+    assert found.tokens == (1000, 2000)
+    assert len(found.logprobs) == 2
+    assert found.attention.shape[1] == found.attention_start + 3
+    assert math.isfinite(found.avg_logprob)
+    stable = (1000, *[2000] * 12)
+    assert decode(model, states[None], tokenizer, replace(options, prefix=stable)).tokens == stable
+
+
+def test_wrong_vocabulary_is_named(pairs):
+    with pytest.raises(ModelError, match="expected a vocabulary of 51864 tokens, found 51865"):
+        decode(pairs[0][1], pairs[0][3][None], pairs[2][2])
+
+
+def test_english_only_cannot_detect(pairs):
+    with pytest.raises(ModelError, match="only knows English"):
+        detect_language(pairs[0][1], pairs[0][3][None], pairs[0][2])
+    assert (
+        decode(pairs[0][1], pairs[0][3][None], pairs[0][2], replace(WHISPER, language=None)).language == "en"
+    )
+
+
+def with_our_vocabulary(monkeypatch, tokenizer):
+    theirs = whisper.tokenizer.Tokenizer(encoding=tokenizer.encoding, num_languages=0)
+    monkeypatch.setattr(whisper.decoding, "get_tokenizer", lambda *args, **kwargs: theirs)
+
+
+def test_bundled_model_equals_whisper(monkeypatch):
+    directory = Path(__file__).parents[2] / "models" / "bundled"
+    if not (directory / "model.toml").exists():
+        pytest.skip("the bundled model is not there yet")
+    from streamer.asr.tokenizer import load_tokenizer
+    from streamer.nn.checkpoint import load
+
+    loaded = load(directory)
+    tokenizer = load_tokenizer(loaded.vocabulary)
+    with_our_vocabulary(monkeypatch, tokenizer)
+    dims = loaded.model.dims
+    theirs = whisper.model.Whisper(
+        whisper.model.ModelDimensions(**{n: getattr(dims, n) for n in dims.__slots__})
+    )
+    if dims.n_audio_state != dims.n_text_state:
+        for block in theirs.decoder.blocks:
+            block.cross_attn.key = whisper.model.Linear(dims.n_audio_state, dims.n_text_state, bias=False)
+            block.cross_attn.value = whisper.model.Linear(dims.n_audio_state, dims.n_text_state)
+    theirs.load_state_dict(loaded.model.state_dict())
+    theirs.eval()
+    mels = torch.randn(2, dims.n_mels, 2 * dims.n_audio_ctx, generator=torch.Generator().manual_seed(0))
+    for scale in (0.0, 0.3, 1.0):
+        with torch.inference_mode():
+            states = loaded.model.encode(mels[:1] * scale).states
+            assert torch.allclose(states[0], theirs.encoder(mels[:1] * scale)[0], atol=1e-4)
+        for timestamps in (False, True):
+            check((theirs, loaded.model, tokenizer, states[0]), replace(WHISPER, timestamps=timestamps))
