@@ -1,0 +1,1 @@
+"""From scores of windows to sounds that start and stop."""

@@ -153,7 +153,7 @@ runs = st.tuples(st.booleans(), st.integers(1, 60), st.sampled_from([0.0, 0.01, 
 streams = st.lists(st.one_of(runs, st.builds(Gap, st.integers(0, 30_000))), max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(configs, streams)
 def test_properties(config: SegmentConfig, stream: list[tuple[bool, int, float] | Gap]) -> None:
     segmenter = Segmenter(config)
