@@ -1,0 +1,185 @@
+"""One stream's way from samples to passes: frames, voice activity, utterances, loudness, ticks.
+
+No threads and no influence of the wall clock: every decision falls on a sample index, so that the
+same audio gives the same passes however it arrives.
+
+Ticks: every `live.step` seconds of the stream's clock an open utterance asks for a partial; every
+`sounds.hop` seconds without one, the last `sounds.window` seconds are heard for sounds, unless the
+hop was silent. Where partials are off, an utterance longer than that window no longer hides sounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.audio.level import LevelMeter
+from streamer.audio.recent import Recent
+from streamer.audio.ring import Block, End, Gap
+from streamer.config import Config
+from streamer.events import Event, Level, SpeechStarted, SpeechStopped, StreamGap
+from streamer.passes import Kind, Pass
+from streamer.timebase import FRAME, TOKEN, floor_to, to_samples, to_seconds
+from streamer.vad.base import Vad
+from streamer.vad.segmenter import Boundary, Segmenter, Started
+
+_NOTHING = np.empty(0, np.float32)
+
+
+class Ear:
+    """Feed it what the ring gives; it yields events to publish and passes to run, in order."""
+
+    def __init__(self, stream: str, config: Config, vad: Vad) -> None:
+        self.stream = stream
+        self._config = config
+        self._vad = vad
+        self._segmenter = Segmenter(config.segment)
+        self._meter = LevelMeter()
+        self._step = to_samples(config.live.step)
+        self._hop = to_samples(config.sounds.hop)
+        self._window = to_samples(config.sounds.window)
+        longest = to_samples(config.segment.longest + config.segment.pre_roll_ms / 1000 + 2)
+        self._recent = Recent(max(longest + 2 * TOKEN, self._window + self._hop + TOKEN))
+        self._rest = np.zeros(FRAME, np.float32)
+        self._filled = 0
+        self._audible = False
+        self._paused_at: int | None = None
+
+    @property
+    def position(self) -> int:
+        """Sample index up to which whole frames were heard."""
+        return self._recent.position
+
+    def hear(self, item: Block | Gap | End) -> Iterator[Event | Pass]:
+        """Take the next thing from the ring."""
+        if isinstance(item, Block):
+            if self._paused_at is None:
+                yield from self._samples(item.samples)
+        elif isinstance(item, Gap):
+            if self._paused_at is None:
+                yield from self._gap(item.start, item.length, item.reason)
+        else:
+            yield from self._end()
+
+    def pause(self) -> Iterator[Event | Pass]:
+        """Stop listening here: an open utterance ends, what arrives from now on is not heard."""
+        if self._paused_at is None:
+            yield from self._complete_frame()
+            yield from self._boundaries(self._segmenter.flush("gap"))
+            self._paused_at = self.position
+
+    def resume(self, position: int) -> Iterator[Event | Pass]:
+        """Listen again from sample index `position` on; the time between is a gap."""
+        if self._paused_at is not None:
+            start, self._paused_at = self._paused_at, None
+            if position > start:
+                yield from self._gap(start, position - start, "paused")
+
+    def _samples(self, samples: NDArray[np.float32]) -> Iterator[Event | Pass]:
+        taken = 0
+        if self._filled:
+            taken = min(FRAME - self._filled, len(samples))
+            self._rest[self._filled : self._filled + taken] = samples[:taken]
+            self._filled += taken
+            if self._filled < FRAME:
+                return
+            self._filled = 0
+            yield from self._frame(self._rest)
+        while len(samples) - taken >= FRAME:
+            yield from self._frame(samples[taken : taken + FRAME])
+            taken += FRAME
+        self._filled = len(samples) - taken
+        self._rest[: self._filled] = samples[taken:]
+
+    def _frame(self, frame: NDArray[np.float32]) -> Iterator[Event | Pass]:
+        self._recent.append(frame)
+        level = self._meter.feed(frame)
+        if level is not None:
+            self._audible |= level.rms_db >= self._config.sounds.silence_db
+            yield Level(
+                stream=self.stream,
+                start=to_seconds(level.start),
+                end=to_seconds(level.end),
+                rms_db=level.rms_db,
+                peak_db=level.peak_db,
+                bands=level.bands,
+            )
+        if self._config.live.captions:
+            speech = self._vad.is_speech(frame)
+            yield from self._boundaries(self._segmenter.push(speech, float(frame @ frame)))
+        yield from self._ticks()
+
+    def _ticks(self) -> Iterator[Pass]:
+        position = self.position
+        spoken = self._segmenter.current if self._config.live.captions else None
+        if spoken is not None and self._config.live.partials:
+            if position % self._step == 0 and position - spoken.start >= TOKEN:
+                yield self._pass(Kind.PARTIAL, spoken.start, position, spoken.number)
+                self._audible = False
+        elif self._config.sounds.enabled and position % self._hop == 0:
+            if spoken is None or position - spoken.start >= self._window:
+                yield self._ambient(position - self._window)
+
+    def _ambient(self, start: int) -> Pass:
+        audible, self._audible = self._audible, False
+        if not audible:
+            return self._silent()
+        return self._pass(Kind.AMBIENT, max(start, self._recent.start), self.position)
+
+    def _pass(self, kind: Kind, start: int, end: int, utterance: int = 0) -> Pass:
+        return Pass(self.stream, kind, start, end, self._recent.cut(start, end), time.monotonic(), utterance)
+
+    def _silent(self, kind: Kind = Kind.SILENT) -> Pass:
+        return Pass(self.stream, kind, self.position, self.position, _NOTHING, time.monotonic())
+
+    def _boundaries(self, boundaries: list[Boundary]) -> Iterator[Event | Pass]:
+        for b in boundaries:
+            if isinstance(b, Started):
+                yield SpeechStarted(stream=self.stream, utterance=b.utterance, start=to_seconds(b.start))
+                continue
+            yield SpeechStopped(
+                stream=self.stream,
+                utterance=b.utterance,
+                start=to_seconds(b.start),
+                end=to_seconds(b.end),
+                reason=b.reason,
+            )
+            yield self._pass(Kind.FINAL, b.start, b.end, b.utterance)
+
+    def _complete_frame(self) -> Iterator[Event | Pass]:
+        """Fill a begun frame with silence."""
+        if self._filled:
+            self._rest[self._filled :] = 0
+            self._filled = 0
+            yield from self._frame(self._rest)
+
+    def _gap(self, start: int, length: int, reason: str) -> Iterator[Event | Pass]:
+        """Jump over samples that never came; zeros fill the frames that the gap only begins or ends in."""
+        end = start + length
+        yield StreamGap(stream=self.stream, start=to_seconds(start), end=to_seconds(end), reason=reason)
+        before = self.position
+        whole = floor_to(end, FRAME)
+        if whole > before:
+            yield from self._complete_frame()
+            yield from self._boundaries(self._segmenter.skip(whole - self.position))
+            self._recent.reset(whole)
+            self._meter.reset(whole)
+            self._vad.reset()
+            self._audible = False
+            yield self._silent()
+        else:
+            yield from self._boundaries(self._segmenter.skip(0))
+        self._rest[self._filled : end - whole] = 0
+        self._filled = end - whole
+
+    def _end(self) -> Iterator[Event | Pass]:
+        if self._paused_at is None:
+            yield from self._complete_frame()
+            if self._config.live.captions:
+                yield from self._boundaries(self._segmenter.flush())
+            if self._config.sounds.enabled and self._audible:
+                yield self._ambient(floor_to(max(0, self.position - self._window), TOKEN))
+        yield self._silent(Kind.END)

@@ -1,0 +1,133 @@
+"""One pass of the encoder, read by the decoder and by the tag head. Synchronous, knows no streams."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.tokenizer import Tokenizer
+from streamer.asr.words import TimedWord, word_times
+from streamer.audio.mel import log_mel
+from streamer.config import ModelConfig
+from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.whisper import Encoding
+from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, ceil_to
+
+log = logging.getLogger(__name__)
+
+BUCKET = 2 * TOKEN
+"""Contexts of models trained for short ones are multiples of this, so that passes can share a batch."""
+
+SHORTEST = 2 * BUCKET
+"""Less context than this is padded up to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of one window of samples (n,) float32, n > 0.
+
+    text: options for words, None for no words. windows: pooled tokens [first, last) that the tag
+    head shall see, counted from the window's first sample.
+    """
+
+    samples: NDArray[np.float32]
+    text: DecodeOptions | None = None
+    windows: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one encoding gave: a transcript with word times in frames, and scores (windows, labels) in [0, 1]."""
+
+    decoded: Decoded | None = None
+    words: list[TimedWord] = field(default_factory=list)
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+
+def choose_precision(config: ModelConfig) -> torch.dtype:
+    """bfloat16 where asked for, or where the processor multiplies it in hardware (AMX); else float32."""
+    if config.precision == "auto":
+        has_amx = "amx_bf16" in _cpu_flags()
+        return torch.bfloat16 if has_amx else torch.float32
+    return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            for line in info:
+                if line.startswith("flags"):
+                    return set(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return set()
+
+
+class Engine:
+    """A loaded model that answers requests. Not thread-safe: it belongs to the inference thread.
+
+    `encoder_passes` counts windows encoded: a request costs exactly one, whatever it asks for.
+    """
+
+    def __init__(self, model: LoadedModel, tokenizer: Tokenizer, dtype: torch.dtype = torch.float32) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._whisper = model.model.to(dtype).eval()
+        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
+        self.encoder_passes = 0
+
+    def context(self, samples: int) -> int:
+        """Samples that a window of so many is padded to.
+
+        A checkpoint that was never trained on short contexts needs its full one.
+        """
+        if not self.model.short_context:
+            return FULL_CONTEXT
+        return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT)
+
+    @torch.inference_mode()
+    def run(self, requests: Sequence[Request]) -> list[Result]:
+        """Answer requests of one context length as one batch. Raises ValueError where they differ."""
+        contexts = {self.context(len(r.samples)) for r in requests}
+        if len(contexts) != 1:
+            raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
+        length = contexts.pop()
+        mels = [log_mel(np.pad(r.samples, (0, length - len(r.samples))), self._whisper.dims.n_mels) for r in requests]
+        pooled = self._tags is not None and any(r.windows for r in requests)
+        encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled)
+        self.encoder_passes += len(requests)
+        return [self._read(r, encoding, i) for i, r in enumerate(requests)]
+
+    def _read(self, request: Request, encoding: Encoding, i: int) -> Result:
+        scores = self._scores(request, encoding, i)
+        if request.text is None:
+            return Result(scores=scores)
+        decoded = decode(self._whisper, encoding.states[i : i + 1], self.tokenizer, request.text)
+        words = word_times(decoded, self.tokenizer, frames=len(request.samples) // FRAME)
+        return Result(decoded, words, scores)
+
+    def _scores(self, request: Request, encoding: Encoding, i: int) -> NDArray[np.float32]:
+        """Windows of one length go through the head together."""
+        labels = len(self.model.labels)
+        scores = np.zeros((len(request.windows), labels), np.float32)
+        if self._tags is None or encoding.layers is None:
+            return scores
+        layers = encoding.layers[i]
+        for length in {last - first for first, last in request.windows}:
+            rows = [k for k, (first, last) in enumerate(request.windows) if last - first == length]
+            batch = torch.stack([layers[:, slice(*request.windows[k])] for k in rows])
+            scores[rows] = self._tags(batch).float().sigmoid().numpy()
+        return scores
+
+    def warm_up(self) -> None:
+        """Run every kind of request once, so that the first real one costs what the later ones do."""
+        noise = (1e-3 * np.random.default_rng(0).standard_normal(2 * BUCKET)).astype(np.float32)
+        options = DecodeOptions(language=None if self.tokenizer.is_multilingual else "en", max_tokens=4)
+        windows = ((0, 2),) if self._tags is not None else ()
+        self.run([Request(noise, options, windows)])
+        self.encoder_passes = 0

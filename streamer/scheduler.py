@@ -1,0 +1,199 @@
+"""Which pass runs next. Pure decisions under a lock: no thread, no clock of its own.
+
+Live: finals first, oldest first, never dropped. A stream has at most one waiting partial and one
+waiting ambient pass: a newer one replaces it and inherits its deadline, so that under load partials
+thin out and ambient passes stretch, yet none starves. A stream whose waiting utterances exceed the
+backlog has no room: its listener stops reading, and what its ring loses is reported as a gap.
+
+Lossless (files as fast as possible): every stream's passes run in the order they were asked for,
+none is replaced, and a stream has room for a few only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streamer.passes import Kind, Pass
+
+LOSSLESS_WAITING = 8
+"""Passes of one stream that may wait in lossless mode."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What one stream waits for. `deadline` belongs to a place in the queue, not to the pass in it."""
+
+    finals: deque[Pass] = field(default_factory=deque)
+    partial: Pass | None = None
+    partial_deadline: float = 0.0
+    ambient: Pass | None = None
+    ambient_deadline: float = 0.0
+    end: Pass | None = None
+    in_order: deque[Pass] = field(default_factory=deque)
+    partials_replaced: int = 0
+    ambient_stretched: int = 0
+
+    @property
+    def backlog(self) -> int:
+        """Samples of utterances that wait for their final."""
+        return sum(len(p.samples) for p in self.finals)
+
+    @property
+    def count(self) -> int:
+        return len(self.finals) + len(self.in_order) + sum(p is not None for p in (self.partial, self.ambient, self.end))
+
+
+class Scheduler:
+    """See the module's docstring. Safe to use from the listener's and the worker's thread.
+
+    bucket: maps a pass to the context it will be padded to; only passes of one context share a batch.
+    partial_patience, ambient_patience: seconds until a waiting pass of that kind is due.
+    backlog: samples of utterances of one stream that may wait.
+    """
+
+    def __init__(
+        self,
+        bucket: Callable[[Pass], int],
+        *,
+        partial_patience: float,
+        ambient_patience: float,
+        backlog: int,
+        max_batch: int = 8,
+        lossless: bool = False,
+    ) -> None:
+        self._bucket = bucket
+        self._partial_patience = partial_patience
+        self._ambient_patience = ambient_patience
+        self._backlog = backlog
+        self._max_batch = max_batch
+        self._lossless = lossless
+        self._streams: dict[str, _Waiting] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def submit(self, p: Pass) -> None:
+        """Ask for a pass. Never waits; see `has_room`."""
+        with self._changed:
+            waiting = self._streams.setdefault(p.stream, _Waiting())
+            if self._lossless:
+                waiting.in_order.append(p)
+            else:
+                self._place(waiting, p)
+            self._changed.notify()
+
+    def _place(self, waiting: _Waiting, p: Pass) -> None:
+        if p.kind is Kind.FINAL:
+            waiting.finals.append(p)
+            if waiting.partial is not None and waiting.partial.utterance == p.utterance:
+                waiting.partial = None
+                waiting.partials_replaced += 1
+        elif p.kind is Kind.PARTIAL:
+            if waiting.partial is None:
+                waiting.partial_deadline = p.decided + self._partial_patience
+            else:
+                waiting.partials_replaced += 1
+            waiting.partial = p
+        elif p.kind is Kind.END:
+            waiting.end = p
+        else:
+            old = waiting.ambient
+            if old is None:
+                waiting.ambient_deadline = p.decided + self._ambient_patience
+            elif old.needs_encoder:
+                waiting.ambient_stretched += 1
+                if not p.needs_encoder:
+                    # Silence must not hide a sound that nobody has looked at yet.
+                    return
+            waiting.ambient = p
+
+    def has_room(self, stream: str) -> bool:
+        """Whether the listener may go on reading this stream."""
+        with self._changed:
+            waiting = self._streams.get(stream)
+            if waiting is None:
+                return True
+            if self._lossless:
+                return len(waiting.in_order) < LOSSLESS_WAITING
+            return waiting.backlog < self._backlog
+
+    def next(self, timeout: float) -> list[Pass]:
+        """The passes to run now, as one batch; empty after `timeout` seconds without any."""
+        with self._changed:
+            batch = self._pick()
+            if not batch and not self._closed:
+                self._changed.wait(timeout)
+                batch = self._pick()
+            return batch
+
+    def close(self) -> None:
+        """Wake whoever waits in `next`; what is waiting can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def counts(self, stream: str) -> tuple[int, int, int]:
+        """(finals waiting, partials replaced, ambient passes stretched) of a stream."""
+        with self._changed:
+            w = self._streams.get(stream, _Waiting())
+            finals = len(w.finals) + sum(p.kind is Kind.FINAL for p in w.in_order)
+            return finals, w.partials_replaced, w.ambient_stretched
+
+    @property
+    def waiting(self) -> int:
+        """Passes that wait, of all streams."""
+        with self._changed:
+            return sum(w.count for w in self._streams.values())
+
+    def forget(self, stream: str) -> None:
+        """Drop a stream's counters after its END has run."""
+        with self._changed:
+            self._streams.pop(stream, None)
+
+    def _pick(self) -> list[Pass]:
+        candidates = self._candidates()
+        if not candidates:
+            return []
+        first = min(candidates, key=lambda c: c[0])[2]
+        batch = [first]
+        if first.needs_encoder:
+            size = self._bucket(first)
+            for _, _, other in sorted(candidates, key=lambda c: c[0]):
+                if len(batch) == self._max_batch:
+                    break
+                if other is not first and other.needs_encoder and self._bucket(other) == size:
+                    batch.append(other)
+        for p in batch:
+            self._take(p)
+        return batch
+
+    def _candidates(self) -> list[tuple[tuple[int, float], str, Pass]]:
+        """The head of every queue with its rank: finals by age, then the rest by deadline, ends last."""
+        out: list[tuple[tuple[int, float], str, Pass]] = []
+        for name, w in self._streams.items():
+            if w.in_order:
+                out.append(((0, w.in_order[0].decided), name, w.in_order[0]))
+            if w.finals:
+                out.append(((0, w.finals[0].decided), name, w.finals[0]))
+            if w.partial is not None:
+                out.append(((1, w.partial_deadline), name, w.partial))
+            if w.ambient is not None:
+                out.append(((1, w.ambient_deadline), name, w.ambient))
+            if w.end is not None and w.count == 1:
+                out.append(((2, w.end.decided), name, w.end))
+        return out
+
+    def _take(self, p: Pass) -> None:
+        w = self._streams[p.stream]
+        if w.in_order and w.in_order[0] is p:
+            w.in_order.popleft()
+        elif p.kind is Kind.FINAL:
+            w.finals.popleft()
+        elif p is w.partial:
+            w.partial = None
+        elif p is w.ambient:
+            w.ambient = None
+        elif p is w.end:
+            w.end = None

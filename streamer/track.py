@@ -1,0 +1,174 @@
+"""One stream's state behind the engine: what is stable, which tag slots are due, which sounds are on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.policy import Policy, make_policy
+from streamer.asr.tokenizer import Tokenizer
+from streamer.asr.words import TimedWord
+from streamer.config import Config
+from streamer.engine import Request, Result
+from streamer.events import (
+    Event,
+    SoundStarted,
+    SoundStopped,
+    SoundTags,
+    TranscriptFinal,
+    TranscriptPartial,
+    Word,
+)
+from streamer.nn.checkpoint import LoadedModel
+from streamer.passes import Kind, Pass
+from streamer.tagging.detector import Change, Detector, Onset, top_k
+from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to_seconds
+
+SHORTEST_VIEW = 2
+"""Pooled tokens a tag window must have: the head cannot judge less, the next window will."""
+
+
+class Track:
+    """Turns passes into requests and results into events. Belongs to the inference thread."""
+
+    def __init__(self, stream: str, config: Config, model: LoadedModel, tokenizer: Tokenizer) -> None:
+        self.stream = stream
+        self._config = config
+        self._labels = model.labels
+        self._tokenizer = tokenizer
+        self._policy: Policy = make_policy(config.live, tokenizer)
+        self._utterance = 0
+        self._hop = to_samples(config.sounds.hop)
+        self._window = to_samples(config.sounds.window)
+        self._heard = 0
+        """Sample index up to which tag slots are done."""
+        self._slots: tuple[tuple[int, int], ...] = ()
+        self._detector = (
+            Detector(model.labels, model.thresholds, config.sounds) if config.sounds.enabled and model.tags else None
+        )
+        self.position = 0
+        """Sample index up to which everything has been inferred."""
+        self.finals = 0
+
+    def request(self, p: Pass) -> Request:
+        """What the engine shall do for a pass that needs it."""
+        text = None
+        if p.has_text:
+            if p.utterance != self._utterance:
+                self._utterance = p.utterance
+                self._policy.reset()
+            model = self._config.model
+            text = DecodeOptions(
+                language=None if model.language == "auto" else model.language,
+                task=model.task,
+                prefix=self._policy.committed,
+                duration=len(p.samples) / SAMPLE_RATE,
+            )
+        return Request(p.samples, text, self._windows(p))
+
+    def _windows(self, p: Pass) -> tuple[tuple[int, int], ...]:
+        """The tag windows due in a pass, in pooled tokens from its start: one for each hop not heard yet."""
+        if self._detector is None:
+            return ()
+        first = ceil_to(max(self._heard + 1, p.start + 1), self._hop)
+        ends = list(range(first, p.end + 1, self._hop))
+        if p.kind is Kind.AMBIENT and p.end > self._heard and p.end not in ends:
+            ends.append(p.end)
+        windows = []
+        for end in ends:
+            last = (end - p.start) // TOKEN
+            begin = max(0, last - self._window // TOKEN)
+            if last - begin >= SHORTEST_VIEW:
+                windows.append((begin, last))
+        return tuple(windows)
+
+    def events(self, p: Pass, request: Request | None, result: Result | None) -> Iterator[Event]:
+        """What a finished pass says. `request` and `result` are None for passes without the encoder."""
+        if request is not None and result is not None:
+            if request.windows:
+                yield from self._sounds(p, request, result)
+                self._heard = max(self._heard, p.start + request.windows[-1][1] * TOKEN)
+            if p.kind is Kind.PARTIAL:
+                yield from self._partial(p, result)
+            elif p.kind is Kind.FINAL:
+                yield self._final(p, result)
+        elif self._detector is not None:
+            if p.kind is Kind.SILENT:
+                yield from map(self._change, self._detector.silence(p.end))
+            else:
+                yield from map(self._change, self._detector.flush(p.end))
+            self._heard = max(self._heard, p.end)
+        self.position = max(self.position, p.end)
+
+    def _sounds(self, p: Pass, request: Request, result: Result) -> Iterator[Event]:
+        assert self._detector is not None
+        for (first, last), scores in zip(request.windows, result.scores, strict=True):
+            start, end = p.start + first * TOKEN, p.start + last * TOKEN
+            yield SoundTags(
+                stream=self.stream,
+                start=to_seconds(start),
+                end=to_seconds(end),
+                tags=top_k(scores, self._labels, self._config.sounds.top_k),
+            )
+            yield from map(self._change, self._detector.push(start, end, scores))
+
+    def _change(self, change: Change) -> Event:
+        label = change.label
+        if isinstance(change, Onset):
+            return SoundStarted(
+                stream=self.stream,
+                sound=change.sound,
+                label=label.name,
+                id=label.id,
+                start=to_seconds(change.start),
+                score=round(change.score, 3),
+            )
+        return SoundStopped(
+            stream=self.stream,
+            sound=change.sound,
+            label=label.name,
+            id=label.id,
+            start=to_seconds(change.start),
+            end=to_seconds(change.end),
+            peak=round(change.peak, 3),
+        )
+
+    def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
+        decoded = result.decoded
+        assert decoded is not None
+        self._policy.hypothesis(decoded.tokens)
+        if decoded.text:
+            yield TranscriptPartial(
+                stream=self.stream,
+                utterance=p.utterance,
+                start=to_seconds(p.start),
+                end=to_seconds(p.end),
+                text=decoded.text,
+                stable=self._policy.stable,
+            )
+
+    def _final(self, p: Pass, result: Result) -> Event:
+        decoded = result.decoded
+        assert decoded is not None
+        self.finals += 1
+        return TranscriptFinal(
+            stream=self.stream,
+            utterance=p.utterance,
+            start=to_seconds(p.start),
+            end=to_seconds(p.end),
+            text=decoded.text,
+            words=[self._word(p, word) for word in result.words],
+            language=decoded.language,
+            avg_logprob=round(decoded.avg_logprob, 4),
+            no_speech_prob=round(decoded.no_speech_prob, 4),
+            latency_ms=round(1000 * (time.monotonic() - p.decided), 1),
+        )
+
+    def _word(self, p: Pass, word: TimedWord) -> Word:
+        return Word(
+            text=word.text,
+            start=to_seconds(p.start + word.start * FRAME),
+            end=min(to_seconds(p.start + word.end * FRAME), to_seconds(p.end)),
+            probability=round(word.probability, 3),
+        )
