@@ -193,6 +193,16 @@ def test_a_sound_before_silence_is_not_reported_again_by_windows_that_reach_back
         assert one.push(start, end, heard([(0, seconds(8.0))], start, end)) == []
 
 
+def test_a_short_windows_place_is_kept_when_the_next_one_reaches_further_back() -> None:
+    one = detector(confirm=1, hold=0.0, merge=0.0)
+    one.push(0, seconds(4), [0, 0, 0])
+    one.push(seconds(3.6), seconds(5), [0.9, 0, 0])
+    one.push(seconds(5), seconds(8), [0.9, 0, 0])  # a speech pass, then the ambient window over it
+    (offset,) = one.push(seconds(4.4), seconds(8.4), [0, 0, 0])
+    assert isinstance(offset, Offset)
+    assert offset.end == seconds(5) + HOP
+
+
 def test_a_long_wait_between_windows_counts_as_silence() -> None:
     one = detector(confirm=1)
     one.push(0, WINDOW, [0.9, 0, 0])
