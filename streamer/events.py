@@ -51,6 +51,7 @@ class Hello(Event):
     streams: dict[str, SourceState]
     last_seq: int
     oldest_seq: Annotated[int, Field(description="Smallest sequence number that `since` can still reach.")]
+    instance: Annotated[str, Field(description="Differs after every start: sequence numbers begin anew.")] = ""
 
 
 class StreamState(Event):
