@@ -18,6 +18,7 @@ import tiktoken
 from streamer.asr.bytepairs import byte_alphabet, read_ranks
 from streamer.asr.languages import LANGUAGES, UNSPACED
 from streamer.errors import CheckpointError, MissingExtraError, ModelError
+from streamer.nn.checkpoint import Vocabulary
 from streamer.timebase import FRAME, FRAMES_PER_SECOND, FULL_CONTEXT, SAMPLE_RATE, exact_div
 
 Task = Literal["transcribe", "translate"]
@@ -82,8 +83,8 @@ class Tokenizer:
         if not 0 <= n_languages <= len(LANGUAGES):
             raise ModelError(
                 "expected an official Whisper vocabulary (51864 tokens for English only, 51865 or 51866 "
-                f"multilingual), found {n_vocab} tokens; a model with its own vocabulary needs a vocab.tiktoken "
-                "beside it"
+                f"multilingual), found {n_vocab} tokens; a model with its own vocabulary needs a "
+                "vocab.tiktoken beside it"
             )
         # The English-only checkpoints have tokens for the languages too, but never use them.
         languages = LANGUAGES[:n_languages]
@@ -276,6 +277,22 @@ class Tokenizer:
                 waiting = []
                 offset += len(text)
         return pieces, piece_tokens
+
+
+def load_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
+    """The tokenizer of a loaded model. Raises CheckpointError where it has not the model's size."""
+    if vocabulary.kind == "official" or vocabulary.path is None:
+        return Tokenizer.official(vocabulary.n_vocab)
+    if vocabulary.kind == "hugging-face":
+        tokenizer = Tokenizer.from_hugging_face(vocabulary.path)
+    else:
+        tokenizer = Tokenizer.from_ranks_file(vocabulary.path, vocabulary.languages)
+    if tokenizer.n_vocab != vocabulary.n_vocab:
+        raise CheckpointError(
+            f"expected the vocabulary in {vocabulary.path} to have the model's {vocabulary.n_vocab} tokens, "
+            f"found {tokenizer.n_vocab}: take the files of one model"
+        )
+    return tokenizer
 
 
 def _encoding(ranks: Mapping[bytes, int], languages: Sequence[str], name: str) -> tiktoken.Encoding:

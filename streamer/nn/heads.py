@@ -23,7 +23,7 @@ class TimeLayerTransformer(nn.Module):
 
     def __init__(self, n_layer: int, n_state: int, n_class: int, width: int | None = None) -> None:
         super().__init__()
-        self.n_layer = n_layer
+        self.n_layer, self.n_state, self.n_class = n_layer, n_state, n_class
         inner = width or n_state
         if width is not None:
             self.down_layer = nn.Sequential(nn.LayerNorm(n_state), nn.Linear(n_state, width))
@@ -45,7 +45,7 @@ class TimeLayerTransformer(nn.Module):
 
 
 class CtcHead(nn.Module):
-    """Linear CTC branch on the encoder's final states: (B, T, D) -> logits (B, T, 1 + n_token), blank first."""
+    """Linear CTC branch on the final states: (B, T, D) -> (B, T, 1 + n_token) logits, blank first."""
 
     def __init__(self, n_state: int, n_token: int) -> None:
         super().__init__()

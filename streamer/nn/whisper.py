@@ -50,7 +50,7 @@ class Encoding:
 
 
 def sinusoids(length: int, channels: int, longest: float = 10_000.0) -> Tensor:
-    """Positional embedding (length, channels): sines, then cosines, of geometric timescales up to `longest`."""
+    """Positional embedding (length, channels): sines, then cosines, of timescales up to `longest`."""
     half = channels // 2
     # In double precision up to here, as openai-whisper: checkpoints hold exactly these numbers.
     rates = torch.exp(-math.log(longest) / (half - 1) * torch.arange(half))
@@ -59,7 +59,7 @@ def sinusoids(length: int, channels: int, longest: float = 10_000.0) -> Tensor:
 
 
 def pool_frames(x: Tensor, size: int = POOL) -> Tensor:
-    """Mean over runs of `size` frames: (B, T, D) -> (B, T // size, D). Frames of an incomplete run are left out."""
+    """Mean over runs of `size` frames, (B, T, D) -> (B, T // size, D); an incomplete run is left out."""
     batch, frames, width = x.shape
     tokens = frames // size
     return x[:, : tokens * size].reshape(batch, tokens, size, width).mean(dim=2)
@@ -79,7 +79,8 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, n_state) -> (B, heads, T, n_state / heads)."""
-        return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)
+        batch, length, width = x.shape
+        return x.reshape(batch, length, self.n_head, width // self.n_head).transpose(1, 2)
 
     def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Projections of what is attended to, each (B, heads, T, head width)."""
@@ -89,7 +90,8 @@ class Attention(nn.Module):
         """Attention of x (B, n, n_state) over given keys and values."""
         q = self.split(self.query(x))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=causal and q.shape[2] > 1)
-        return self.out(out.transpose(1, 2).flatten(2))
+        attended: Tensor = self.out(out.transpose(1, 2).flatten(2))
+        return attended
 
     def attend_with_weights(self, x: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """As `attend`, and the weights (B, heads, n, T) in float32."""
@@ -251,7 +253,7 @@ class TextDecoder(nn.Module):
 
 
 class Whisper(nn.Module):
-    """Encoder and decoder. `alignment_heads` are (layer, head) pairs whose cross-attention follows the audio."""
+    """Encoder and decoder. `alignment_heads`: (layer, head) pairs whose cross-attention follows the audio."""
 
     def __init__(self, dims: WhisperDims, alignment_heads: list[tuple[int, int]] | None = None) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def pairs():
-    """(theirs, ours, tokenizer, an encoding) for an English-only and a multilingual vocabulary, two seeds each."""
+    """(theirs, ours, tokenizer, an encoding) for English-only and multilingual vocabularies."""
     made = []
     for n_vocab, seed in ((51864, 2), (51864, 7), (51865, 0), (51866, 1)):
         theirs = reference({**NARROW, "n_vocab": n_vocab}, seed, end_bias=3)

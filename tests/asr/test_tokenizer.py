@@ -130,5 +130,5 @@ def test_bad_vocabularies_are_named(tmp_path):
     (tmp_path / "vocab.tiktoken").write_text("AA== 0\nAQ== 2\n")
     with pytest.raises(CheckpointError, match="ranks 0 to 1"):
         Tokenizer.from_ranks_file(tmp_path / "vocab.tiktoken")
-    with pytest.raises(ModelError, match="vocab.tiktoken"):
+    with pytest.raises(ModelError, match=r"vocab.tiktoken"):
         Tokenizer.official(1234)

@@ -1,0 +1,90 @@
+"""Words from a CTC branch: the best path, with the time of every piece for free.
+
+Where a model's attention decoder is weaker than its CTC branch, its definition says so and this gives
+the text. Nothing is fed back, so what was said cannot make it hallucinate, and every piece has the
+frame it was heard in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.tokenizer import Tokenizer
+from streamer.asr.words import TimedWord
+
+BLANK = 0
+
+TAIL = 10
+"""Frames (200 ms) that a word is taken to last at most after its last piece was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class CtcPath:
+    """A transcript and the frame of each of its tokens, prefix included."""
+
+    decoded: Decoded
+    frames: tuple[int, ...]
+
+
+@torch.inference_mode()
+def decode_ctc(
+    logits: Tensor, tokenizer: Tokenizer, options: DecodeOptions, prefix_frames: Sequence[int] = ()
+) -> CtcPath:
+    """The greedy path through logits (T, 1 + pieces), blank first, piece i being token i - 1.
+
+    `options.prefix` is kept as it is, heard at `prefix_frames`; the path goes on behind it.
+    `no_speech_prob` is how sure the branch is of hearing nothing where it is least sure.
+    """
+    logprobs = logits.float().log_softmax(-1)
+    best, path = (x.tolist() for x in logprobs.max(-1))
+    tokens, frames = list(options.prefix), list(prefix_frames)
+    if len(tokens) != len(frames):
+        raise ValueError(f"expected a frame for each of {len(tokens)} prefix tokens, found {len(frames)}")
+    chosen = [best[frame] for frame in frames]
+    # The prefix's last piece may go on for some frames: that is no repetition.
+    previous = tokens[-1] + 1 if tokens else BLANK
+    for frame in range(frames[-1] + 1 if frames else 0, len(path)):
+        piece = path[frame]
+        if piece not in (BLANK, previous):
+            tokens.append(piece - 1)
+            frames.append(frame)
+            chosen.append(best[frame])
+        previous = piece
+    sampled = chosen[len(options.prefix) :]
+    decoded = Decoded(
+        tokens=tuple(tokens),
+        prefix_length=len(options.prefix),
+        text=tokenizer.decode(tokens).strip(),
+        logprobs=np.array(chosen, np.float32),
+        avg_logprob=sum(sampled) / len(sampled) if sampled else 0.0,
+        no_speech_prob=float(logprobs[:, BLANK].min().exp()) if path else 1.0,
+        language=options.language or "en",
+        language_prob=1.0,
+        attention=np.zeros((0, 0, len(path)), np.float32),
+        attention_start=0,
+        reached_limit=False,
+        broke_loop=False,
+    )
+    return CtcPath(decoded, tuple(frames))
+
+
+def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int) -> list[TimedWord]:
+    """Words with the frames of their first and last piece, for audio of so many frames."""
+    texts, groups = tokenizer.split_to_word_tokens(path.decoded.tokens)
+    words: list[TimedWord] = []
+    first = 0
+    for text, group in zip(texts, groups, strict=True):
+        after = first + len(group)
+        following = path.frames[after] if after < len(path.frames) else frames
+        end = max(path.frames[first] + 1, min(path.frames[after - 1] + TAIL, following, frames))
+        probability = float(np.exp(path.decoded.logprobs[first:after]).mean())
+        if text.strip():
+            words.append(TimedWord(text.strip(), path.frames[first], end, probability))
+        first = after
+    return words

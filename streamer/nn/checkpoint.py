@@ -1,0 +1,293 @@
+"""Loads every kind of checkpoint into the one module, and writes our own kind.
+
+* a folder with `model.toml`: ours (see `definition`), `weights.safetensors` with the tensors of
+  `encoder.`, `decoder.` (openai-whisper's names), `tags.`, `ctc.`, possibly quantised;
+* a folder with `config.json`: Hugging Face's layout, also by its id on the Hub;
+* a `.pt` file: openai-whisper's; a Whisper-AT head beside it (`NAME_ori.pth`, `NAME_low.pth`)
+  comes along.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from streamer.errors import CheckpointError, ModelError
+from streamer.labels import Label, audioset, read_labels, write_labels
+from streamer.nn import hugging_face
+from streamer.nn.definition import FILE, CtcInfo, Dims, ModelInfo, TagsInfo, read_info, to_toml
+from streamer.nn.fill import fill
+from streamer.nn.heads import CtcHead, TimeLayerTransformer
+from streamer.nn.official import find_official
+from streamer.nn.quantise import dequantise, halve, quantise
+from streamer.nn.whisper import Whisper, WhisperDims, sinusoids
+from streamer.nn.whisper_at import SUFFIXES, load_whisper_at
+from streamer.resources import find_model, user_models_dir
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "weights.safetensors"
+WHISPER_AT_WINDOW = 10.0
+"""Seconds that the released heads were trained to judge at once."""
+WHISPER_AT_THRESHOLD = 0.3
+_POSITIONS = "encoder.positional_embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Where a model's vocabulary is; `streamer.asr.tokenizer.load_tokenizer` reads it."""
+
+    kind: Literal["ranks", "official", "hugging-face"]
+    path: Path | None
+    n_vocab: int
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A checkpoint, ready to use: modules in float32 and evaluation mode.
+
+    tags: the head that hears sounds, with its labels and a threshold for each; None (and none) without.
+    short_context: whether it may be given less than its full context.
+    """
+
+    name: str
+    info: ModelInfo
+    model: Whisper
+    vocabulary: Vocabulary
+    tags: TimeLayerTransformer | None = None
+    ctc: CtcHead | None = None
+    labels: tuple[Label, ...] = ()
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def short_context(self) -> bool:
+        """Whether it may be given less than its full context."""
+        return self.info.context.short
+
+    @property
+    def window(self) -> float | None:
+        """Seconds that the tag head was trained to judge at once; None without one."""
+        return self.info.tags.window if self.info.tags else None
+
+
+def load(name_or_path: str | os.PathLike[str], tags: str | os.PathLike[str] | None = None) -> LoadedModel:
+    """Load a model by name, by Hugging Face id, or from a path; `tags`: a Whisper-AT head to go with it.
+
+    Raises ModelError where there is none, CheckpointError where it is not what it should be.
+    """
+    path = locate(name_or_path)
+    if path.is_dir():
+        loaded = load_own(path) if (path / FILE).is_file() else load_hugging_face(path)
+    else:
+        loaded = load_openai(path)
+    if tags is not None:
+        return _with_tags(loaded, Path(tags))
+    return loaded
+
+
+def locate(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder or file that a name stands for; official names may lie in openai-whisper's own cache."""
+    text = os.fspath(name_or_path)
+    try:
+        return find_model(name_or_path)
+    except ModelError as error:
+        official = find_official(text)
+        if official is not None:
+            for folder in (user_models_dir(), whisper_cache()):
+                if (folder / official.file).is_file():
+                    return folder / official.file
+            raise ModelError(
+                f"the official model '{text}' is not on this machine. "
+                f"Fetch it with: streamer models pull {text}"
+            ) from error
+        if text.count("/") == 1 and not Path(text).exists() and not text.startswith((".", "~", "/")):
+            return hugging_face.fetch(text)
+        raise
+
+
+def whisper_cache() -> Path:
+    """Where openai-whisper keeps its downloads."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
+
+
+def load_own(directory: Path) -> LoadedModel:
+    """Load a folder with `model.toml`."""
+    info = read_info(directory)
+    path = directory / WEIGHTS
+    advice = f"Check that {FILE} and {WEIGHTS} of {directory} belong together"
+    try:
+        tensors = dequantise(load_file(path))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"cannot read the weights {path}: {error}. {advice}") from error
+    parts: dict[str, dict[str, Tensor]] = {"tags": {}, "ctc": {}}
+    whisper: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in parts:
+            parts[part][rest] = tensor
+        else:
+            whisper[name] = tensor
+    dims = info.dims.whisper()
+    whisper.setdefault(_POSITIONS, sinusoids(dims.n_audio_ctx, dims.n_audio_state))
+    model = fill(lambda: Whisper(dims, list(info.alignment_heads)), whisper, path, advice)
+    for part, said in (("tags", info.tags), ("ctc", info.ctc)):
+        if parts[part] and said is None:
+            raise CheckpointError(f"{path} holds tensors '{part}.', but {FILE} has no [{part}]. {advice}")
+    labels: tuple[Label, ...] = ()
+    head, ctc = None, None
+    if (tags := info.tags) is not None:
+        labels = read_labels(directory / tags.labels)
+        head = fill(
+            lambda: TimeLayerTransformer(dims.n_audio_layer, dims.n_audio_state, len(labels), tags.width),
+            parts["tags"],
+            path,
+            advice,
+        )
+    if (branch := info.ctc) is not None:
+        ctc = fill(lambda: CtcHead(dims.n_audio_state, branch.tokens), parts["ctc"], path, advice)
+    languages = info.languages if len(info.languages) > 1 else ()
+    vocabulary = Vocabulary("ranks", directory / info.text.vocabulary, dims.n_vocab, languages)
+    return LoadedModel(
+        info.name, info, model, vocabulary, head, ctc, labels, _thresholds(info, labels, directory)
+    )
+
+
+def load_hugging_face(directory: Path) -> LoadedModel:
+    """Load a folder in Hugging Face's layout."""
+    dims, tensors, heads = hugging_face.read_directory(directory)
+    model = fill(
+        lambda: Whisper(dims, heads),
+        tensors,
+        directory,
+        f"Expected a Whisper for conditional generation whose {hugging_face.CONFIG} belongs to its tensors",
+    )
+    info = _stock_info(directory.name, dims, model)
+    return LoadedModel(info.name, info, model, Vocabulary("hugging-face", directory, dims.n_vocab))
+
+
+def load_openai(path: Path) -> LoadedModel:
+    """Load an openai-whisper checkpoint and a Whisper-AT head beside it, if there is one."""
+    advice = "Expected an openai-whisper checkpoint: a .pt file with 'dims' and 'model_state_dict'"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        dims = WhisperDims(**{name: int(value) for name, value in content["dims"].items()})
+        tensors: dict[str, Tensor] = dict(content["model_state_dict"])
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}. {advice}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{path}: {advice}; found {type(error).__name__}: {error}") from error
+    official = find_official(path.stem)
+    heads: list[tuple[int, int]] | None = None
+    if official is not None:
+        heads = official.alignment_heads(dims.n_text_layer, dims.n_text_head)
+    model = fill(lambda: Whisper(dims, heads), tensors, path, advice)
+    info = _stock_info(path.stem, dims, model)
+    loaded = LoadedModel(info.name, info, model, Vocabulary("official", None, dims.n_vocab))
+    for suffix in SUFFIXES:
+        head = path.with_name(path.stem + suffix)
+        if head.is_file():
+            return _with_tags(loaded, head)
+    return loaded
+
+
+def save(
+    directory: Path,
+    info: ModelInfo,
+    model: Whisper,
+    vocabulary: Path,
+    *,
+    tags: TimeLayerTransformer | None = None,
+    labels: Sequence[Label] = (),
+    ctc: CtcHead | None = None,
+    precision: Literal["int8", "fp16", "fp32"] = "int8",
+) -> ModelInfo:
+    """Write a model of ours so that `load` gives it back (to within the precision).
+
+    What the definition says of sizes is taken from the modules. `vocabulary` is a rank file, copied.
+    Returns the definition written. Raises ModelError where labels and tag head do not belong together.
+    """
+    classes = tags.n_class if tags is not None else 0
+    if len(labels) != classes:
+        raise ModelError(f"expected {classes} labels for the tag head, found {len(labels)}")
+    update: dict[str, object] = {"dims": Dims.of(model.dims), "alignment_heads": tuple(model.alignment_heads)}
+    update["ctc"] = CtcInfo(tokens=ctc.out.out_features - 1) if ctc is not None else None
+    about = info.tags or TagsInfo()
+    update["tags"] = about.model_copy(update={"width": tags.width}) if tags is not None else None
+    info = ModelInfo.model_validate(info.model_copy(update=update).model_dump())
+
+    tensors = {name: t for name, t in model.state_dict().items() if name != _POSITIONS}
+    for prefix, part in (("tags", tags), ("ctc", ctc)):
+        if isinstance(part, nn.Module):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in part.state_dict().items()}
+    stored = {"int8": quantise, "fp16": halve, "fp32": _floats}[precision](tensors)
+    directory.mkdir(parents=True, exist_ok=True)
+    # The definition comes last: a folder without one is no model, so a killed save leaves none that is half.
+    (directory / FILE).unlink(missing_ok=True)
+    save_file(stored, directory / WEIGHTS)
+    target = directory / info.text.vocabulary
+    if vocabulary.resolve() != target.resolve():
+        shutil.copyfile(vocabulary, target)
+    if info.tags is not None:
+        write_labels(directory / info.tags.labels, labels)
+    part_file = directory / f".{FILE}.part"
+    part_file.write_text(to_toml(info), encoding="utf-8")
+    part_file.replace(directory / FILE)
+    return info
+
+
+def _floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}
+
+
+def _stock_info(name: str, dims: WhisperDims, model: Whisper) -> ModelInfo:
+    """What is known of a checkpoint without a definition: it wants its full context."""
+    return ModelInfo(
+        name=name,
+        description="a Whisper checkpoint as published",
+        dims=Dims.model_validate(asdict(dims)),
+        alignment_heads=tuple(model.alignment_heads),
+    )
+
+
+def _with_tags(loaded: LoadedModel, path: Path) -> LoadedModel:
+    """The same model with a Whisper-AT head."""
+    dims = loaded.model.dims
+    head = load_whisper_at(path, dims.n_audio_layer)
+    labels = audioset()
+    if head.n_state != dims.n_audio_state:
+        raise CheckpointError(
+            f"{path} is the head of an encoder of width {head.n_state}, "
+            f"{loaded.name} has {dims.n_audio_state}: take the head of the same size"
+        )
+    if head.n_class != len(labels):
+        raise CheckpointError(f"{path}: expected {len(labels)} classes, found {head.n_class}")
+    about = TagsInfo(width=head.width, window=WHISPER_AT_WINDOW, threshold=WHISPER_AT_THRESHOLD)
+    info = loaded.info.model_copy(update={"tags": about})
+    thresholds = (about.threshold,) * len(labels)
+    return LoadedModel(
+        loaded.name, info, loaded.model, loaded.vocabulary, head, loaded.ctc, labels, thresholds
+    )
+
+
+def _thresholds(info: ModelInfo, labels: Sequence[Label], directory: Path) -> tuple[float, ...]:
+    if info.tags is None:
+        return ()
+    unknown = set(info.tags.thresholds) - {label.name for label in labels}
+    if unknown:
+        raise CheckpointError(
+            f"{directory / FILE}: thresholds for labels that {info.tags.labels} has not: "
+            f"{', '.join(sorted(unknown))}"
+        )
+    return tuple(info.tags.thresholds.get(label.name, info.tags.threshold) for label in labels)

@@ -1,0 +1,167 @@
+"""`model.toml`: what a model of ours is, where it came from and how well it does."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from streamer.errors import CheckpointError
+from streamer.nn.whisper import WhisperDims
+
+FILE = "model.toml"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Dims(_Part):
+    """[dims]: sizes, under openai-whisper's names."""
+
+    n_mels: PositiveInt
+    n_audio_ctx: PositiveInt
+    n_audio_state: PositiveInt
+    n_audio_head: PositiveInt
+    n_audio_layer: PositiveInt
+    n_vocab: PositiveInt
+    n_text_ctx: PositiveInt
+    n_text_state: PositiveInt
+    n_text_head: PositiveInt
+    n_text_layer: PositiveInt
+
+    @model_validator(mode="after")
+    def _check(self) -> Dims:
+        for side in ("audio", "text"):
+            state, head = getattr(self, f"n_{side}_state"), getattr(self, f"n_{side}_head")
+            if state % head or state % 2:
+                raise ValueError(
+                    f"n_{side}_state ({state}) must be even and a multiple of n_{side}_head ({head})"
+                )
+        return self
+
+    @classmethod
+    def of(cls, dims: WhisperDims) -> Dims:
+        """From the module's sizes."""
+        return cls(**asdict(dims))
+
+    def whisper(self) -> WhisperDims:
+        """For the module."""
+        return WhisperDims(**self.model_dump())
+
+
+class TextInfo(_Part):
+    """[text]: what the words look like."""
+
+    style: str = "as spoken, with case and punctuation"
+    vocabulary: str = "vocab.tiktoken"
+    """A rank file beside the definition."""
+
+
+class ContextInfo(_Part):
+    """[context]: how much audio the encoder wants."""
+
+    short: bool = False
+    """Whether it was trained on contexts shorter than its full one; if not, audio is padded to 30 s."""
+
+
+class TagsInfo(_Part):
+    """[tags]: the head that hears sounds."""
+
+    head: Literal["tl-tr"] = "tl-tr"
+    width: PositiveInt | None = None
+    """Projection of TL-Tr; unset is the encoder's own width."""
+    window: Annotated[float, Field(gt=0, le=30)] = 4.0
+    """Seconds that it was trained to judge at once."""
+    labels: str = "labels.csv"
+    """A label list beside the definition."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Score from which a label counts …"""
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
+    """… and the labels for which it is another."""
+
+
+class CtcInfo(_Part):
+    """[ctc]: a linear branch on the encoder, blank first."""
+
+    tokens: PositiveInt
+    """Outputs beside the blank."""
+
+
+class ModelInfo(_Part):
+    """The whole of a `model.toml`."""
+
+    name: str
+    description: str = ""
+    family: Literal["whisper"] = "whisper"
+    licence: str = ""
+    provenance: str = ""
+    """Data and recipe it was made with."""
+    sample_rate: Literal[16000] = 16000
+    languages: tuple[str, ...] = ("en",)
+    """Codes; a vocabulary of its own has language tokens only where there are several."""
+    alignment_heads: tuple[tuple[int, int], ...] = ()
+    """(layer, head) of the decoder whose attention follows the audio; none: the later half of the layers."""
+    dims: Dims
+    text: TextInfo = TextInfo()
+    context: ContextInfo = ContextInfo()
+    tags: TagsInfo | None = None
+    ctc: CtcInfo | None = None
+    scores: dict[str, float] = {}
+    """Measured, e.g. `an4_test_wer = 0.12`; the card says how."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelInfo:
+        for layer, head in self.alignment_heads:
+            if not (0 <= layer < self.dims.n_text_layer and 0 <= head < self.dims.n_text_head):
+                raise ValueError(
+                    f"alignment head ({layer}, {head}) is not among the decoder's "
+                    f"{self.dims.n_text_layer} layers of {self.dims.n_text_head} heads"
+                )
+        return self
+
+
+def read_info(directory: Path) -> ModelInfo:
+    """Read a model's definition. Raises CheckpointError naming the file and every key that is wrong."""
+    path = directory / FILE
+    try:
+        return ModelInfo.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'model'}: {e['msg']}" for e in error.errors())
+        raise CheckpointError(f"{path}: {faults}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read the model definition {path}: {error}") from error
+
+
+def to_toml(info: ModelInfo) -> str:
+    """The definition as `read_info` reads it; what is unset is left out."""
+    return "\n".join(_table((), info.model_dump(exclude_none=True)))
+
+
+def _table(path: tuple[str, ...], content: Mapping[str, Any]) -> list[str]:
+    values = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
+    tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    lines = [f"[{'.'.join(path)}]"] if path and (values or not tables) else []
+    lines += [f"{_key(key)} = {_value(value)}" for key, value in values.items()]
+    lines += [""] if lines else []
+    for key, table in tables.items():
+        lines += _table((*path, _key(key)), table)
+    return lines
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value)
