@@ -42,7 +42,8 @@ def pip(python: Path, *arguments: str, optional: bool = False) -> bool:
     If `optional`, that no index has such a distribution is no failure worth showing.
     """
     command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
-    done = subprocess.run(command, text=True, capture_output=True, cwd=ROOT, check=False)
+    # close_fds: pip shares the lock, which so outlives this process where only this one is killed.
+    done = subprocess.run(command, text=True, capture_output=True, cwd=ROOT, check=False, close_fds=False)
     if done.returncode == 0:
         return True
     if not (optional and "No matching distribution found" in done.stderr):
@@ -149,6 +150,7 @@ def main(profile: str, stamp: str) -> None:
     # The lock is on the checkout's folder itself, so that it survives .venv being made anew, and the system
     # lifts it however this process ends.
     lock = os.open(ROOT, os.O_RDONLY)
+    os.set_inheritable(lock, True)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
