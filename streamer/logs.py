@@ -28,7 +28,7 @@ WINDOW = 60.0
 KINDS = 512
 """Kinds remembered; beyond that the one that was quiet for longest is forgotten."""
 
-CHATTY = ("asyncio", "httpx", "numba", "urllib3", "uvicorn.access", "websockets")
+CHATTY = ("asyncio", "httpx", "numba", "urllib3", "uvicorn.access", "uvicorn.error", "websockets")
 """Other packages' loggers that say too much at level info."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "suppressed"}
