@@ -68,6 +68,14 @@ def pinned(package: str) -> str:
     sys.exit(f"setup: constraints.txt does not pin {package}")
 
 
+def constraints_without_torch() -> tuple[str, str]:
+    """pip's arguments for constraints.txt without its torch, whose build is a decision of its own."""
+    file = ROOT / ".venv" / "constraints-without-torch.txt"
+    lines = (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("torch==")))
+    return "--constraint", str(file)
+
+
 def make_venv(venv: Path, marker: Path) -> None:
     """An environment that works: a new one where there is none, or where it is broken or half filled."""
     python = venv / "bin/python"
@@ -100,7 +108,7 @@ def install_torch(python: Path) -> None:
     if found:
         say(f"torch {found} is there already")
         return
-    torch, exact = pinned("torch"), ("--constraint", "constraints.txt")
+    torch, exact = pinned("torch"), constraints_without_torch()
     if os.environ.get("STREAMER_TORCH") == "cuda" or sys.platform != "linux":
         say(f"installing {torch}")
         require(pip(python, "install", torch, *exact), torch)
@@ -120,11 +128,8 @@ def install_torch(python: Path) -> None:
 
 def install(python: Path, *requirements: str) -> bool:
     """Install at the versions of constraints.txt, apart from torch's, which stays as it is."""
-    constraints = ROOT / ".venv" / "constraints-without-torch.txt"
-    lines = (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
-    constraints.write_text("".join(line for line in lines if not line.startswith("torch==")))
     kept = f"torch=={installed_version(python, 'torch')}"
-    return pip(python, "install", "--constraint", str(constraints), kept, *requirements)
+    return pip(python, "install", *constraints_without_torch(), kept, *requirements)
 
 
 def fill(profile: str, marker: Path) -> None:
