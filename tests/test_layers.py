@@ -61,7 +61,7 @@ FORBIDDEN = [("engine", "scheduler"), ("training", "server"), ("server", "traini
 SYSTEM_TESTS = "system"
 """tests/system/ is for what belongs to no single module: several parts, real servers, real time."""
 
-CROSS_CUTTING = {"test_layers", "test_wheel", "test_setup"}
+CROSS_CUTTING = {"test_layers", "test_wheel", "test_setup", "test_rtsp", "test_dashboard"}
 
 HEAVY = {
     "torch",
@@ -204,7 +204,7 @@ DISTRIBUTIONS = {
     "prometheus_client": "prometheus-client",
     "whisper": "openai-whisper",
 }
-DISTRIBUTIONS |= {"silero_vad": "silero-vad"}
+DISTRIBUTIONS |= {"silero_vad": "silero-vad", "huggingface_hub": "huggingface-hub"}
 
 
 def declared() -> tuple[set[str], set[str]]:
