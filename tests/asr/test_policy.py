@@ -1,0 +1,118 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.asr.policy import MOST_TOKENS, Agreement, Nothing, make_policy
+from streamer.asr.tokenizer import Tokenizer
+from streamer.config import LiveConfig
+
+TOKENIZER = Tokenizer.from_ranks(
+    {bytes([value]): value for value in range(256)} | {b" th": 256, b" the": 257, b" \xc3": 258, b"ing": 259}
+)
+
+
+def tokens(text):
+    return TOKENIZER.encode(text)
+
+
+def test_stable_is_what_two_agree_on_without_the_last_word():
+    policy = Agreement(TOKENIZER)
+    policy.hypothesis(tokens(" the cat sat"))
+    assert policy.stable == ""
+    policy.hypothesis(tokens(" the cat sits on"))
+    assert policy.stable == "the cat"
+    assert policy.committed == tuple(tokens(" the cat"))
+    policy.hypothesis(tokens(" the cat sits on it"))
+    assert policy.stable == "the cat sits"
+    policy.reset()
+    assert (policy.stable, policy.committed) == ("", ())
+
+
+def test_a_word_that_may_grow_is_held_back():
+    policy = Agreement(TOKENIZER)
+    policy.hypothesis(tokens(" go walk"))
+    policy.hypothesis(tokens(" go walking now"))
+    assert policy.stable == "go"
+
+
+def test_three_must_agree_when_three_are_asked():
+    policy = Agreement(TOKENIZER, 3)
+    for text in (" a b x", " a b c"):
+        policy.hypothesis(tokens(text))
+        assert policy.stable == ""
+    policy.hypothesis(tokens(" a b c d"))
+    assert policy.stable == "a b"
+
+
+def test_half_characters_are_held_back():
+    policy = Agreement(TOKENIZER)
+    whole = tokens(" a é b")
+    for end in range(1, len(whole) + 1):
+        policy.hypothesis(whole[:end])
+        assert "\ufffd" not in policy.stable
+    assert policy.stable in ("a", "a é")
+
+
+def test_hypotheses_that_never_agree_leave_nothing_and_grow_nothing():
+    policy = Agreement(TOKENIZER)
+    for i in range(50):
+        policy.hypothesis(tokens(f" {'xy'[i % 2]} same end") * 20)
+    assert policy.committed == ()
+    assert len(policy._recent) == 2
+
+
+def test_specials_are_not_text():
+    policy = Agreement(TOKENIZER)
+    for _ in range(2):
+        policy.hypothesis([TOKENIZER.timestamp_begin, *tokens(" a b"), TOKENIZER.eot])
+    assert policy.committed == tuple(tokens(" a"))
+
+
+def test_settings_choose():
+    assert isinstance(make_policy(LiveConfig(), TOKENIZER), Agreement)
+    off = make_policy(LiveConfig(policy="off"), TOKENIZER)
+    assert isinstance(off, Nothing)
+    off.hypothesis(tokens(" a b"))
+    off.hypothesis(tokens(" a b"))
+    off.reset()
+    assert (off.committed, off.stable) == ((), "")
+    with pytest.raises(ValueError, match="at least 2"):
+        Agreement(TOKENIZER, 1)
+
+
+IDS = st.lists(st.sampled_from([*tokens(" the abé,1"), 256, 258, 259, 0xC3, 0xA9, 32]), max_size=10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 3), st.lists(IDS, min_size=1, max_size=12))
+def test_stable_text_never_changes(agree, continuations):
+    """With a decoder that keeps to its prefix: monotone, and every later text begins with what was stable."""
+    policy = Agreement(TOKENIZER, agree)
+    for continuation in continuations:
+        before, text_before = policy.committed, policy.stable
+        hypothesis = (*before, *continuation)
+        text = TOKENIZER.decode(hypothesis).strip()
+        assert text.startswith(text_before)
+        policy.hypothesis(hypothesis)
+        assert policy.committed[: len(before)] == before
+        assert policy.stable.startswith(text_before)
+        assert text.startswith(policy.stable)
+        assert len(policy.committed) <= MOST_TOKENS
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(IDS, max_size=8))
+def test_a_decoder_that_forgets_its_prefix_takes_nothing_back(hypotheses):
+    policy = Agreement(TOKENIZER)
+    for hypothesis in hypotheses:
+        before = policy.committed
+        policy.hypothesis(hypothesis)
+        assert policy.committed[: len(before)] == before
+
+
+def test_stable_is_bounded():
+    policy = Agreement(TOKENIZER)
+    long = tokens(" ab" * 400)
+    for _ in range(3):
+        policy.hypothesis(long)
+    assert 0 < len(policy.committed) <= MOST_TOKENS
