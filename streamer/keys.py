@@ -35,6 +35,18 @@ def settings() -> dict[str, Setting]:
     return {setting.key: setting for setting in walk(Config, "")}
 
 
+def setting_at(key: str) -> Setting | None:
+    """The setting of a key, also of one within a table; None if there is none."""
+    found = settings().get(key)
+    parts = split(key)
+    for table in (one for one in settings().values() if one.table and key.startswith(f"{one.key}.")):
+        section = model_of(table.annotation)
+        within = parts[len(split(table.key)) :]
+        if section and len(within) == 2 and within[1] in section.model_fields:
+            found = Setting(key, section.model_fields[within[1]].annotation)
+    return found
+
+
 def walk(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
     """The leaves of `model`, with `prefix` before their keys."""
     for name, field in model.model_fields.items():

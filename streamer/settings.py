@@ -39,6 +39,7 @@ from streamer.keys import (
     nest,
     plain,
     quote,
+    setting_at,
     settings,
     split,
 )
@@ -198,8 +199,9 @@ def _override_layer(overrides: Mapping[str, Any], flags: Mapping[str, str]) -> L
         if value is None:
             continue
         origin = f"flag {flags.get(key) or '--' + key.rsplit('.', 1)[-1].replace('_', '-')}"
-        if isinstance(value, str) and key in settings():
-            value = _read_text(settings()[key], value, origin)  # noqa: PLW2901 - the same value, as its type
+        setting = setting_at(key) if isinstance(value, str) else None
+        if setting:
+            value = _read_text(setting, value, origin)  # noqa: PLW2901 - the same value, as its type
         layer |= _flatten(nest(key, value), origin)
     return layer
 

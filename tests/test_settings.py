@@ -135,6 +135,20 @@ def test_wrong_flags_are_named() -> None:
         settings.load(None, {}, {"server.port": -1})
 
 
+def test_flags_may_be_text_and_reach_into_tables() -> None:
+    given_text = {
+        "server.port": "80",
+        'sounds.labels."Dog bark".threshold': "0.3",
+        "sounds.labels.Cat.ignore": "yes",
+    }
+    config = settings.load(None, {}, given_text).config
+    assert config.server.port == 80
+    assert config.sounds.labels["Dog bark"].threshold == 0.3
+    assert config.sounds.labels["Cat"].ignore
+    with pytest.raises(ConfigError, match=r"flag --treshold: unknown key 'sounds\.labels\.Dog\.treshold'"):
+        settings.load(None, {}, {"sounds.labels.Dog.treshold": "1"})
+
+
 def test_two_spellings_of_one_setting_are_refused() -> None:
     with pytest.raises(ConfigError, match="set already by environment STREAMER_SERVER_PORT"):
         settings.load(None, {"STREAMER_SERVER_PORT": "1", "STREAMER_SERVER__PORT": "2"})
