@@ -30,6 +30,8 @@ class ModelConfig(Section):
     """A name under `models/`, an official Whisper name, a Hugging Face id, or a path."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor has matrix units for it (AMX), else fp32."""
+    decoder: Literal["auto", "attention", "ctc"] = "auto"
+    """What writes the text: the attention decoder, the CTC branch, or what the model's definition recommends."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the inference worker; 0 leaves one core for capture."""
     language: str = "en"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamer.asr.ctc import ctc_words, decode_ctc
 from streamer.asr.decode import Decoded, DecodeOptions, decode
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, word_times
 from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
+from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.whisper import Encoding
 from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, ceil_to
@@ -32,22 +35,33 @@ SHORTEST = 2 * BUCKET
 class Request:
     """What is wanted of one window of samples (n,) float32, n > 0.
 
-    text: options for words, None for no words. windows: pooled tokens [first, last) that the tag
-    head shall see, counted from the window's first sample.
+    text: options for words, None for no words. prefix_frames: where the tokens of its prefix were
+    heard (`Result.frames` of an earlier pass over the same beginning). windows: pooled tokens
+    [first, last) that the tag head shall see, counted from the window's first sample.
     """
 
     samples: NDArray[np.float32]
     text: DecodeOptions | None = None
+    prefix_frames: tuple[int, ...] = ()
     windows: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one encoding gave: a transcript with word times in frames, and scores (windows, labels) in [0, 1]."""
+    """What one encoding gave: a transcript with word times in frames, and scores (windows, labels) in [0, 1].
+
+    frames: the frame of each token where the CTC branch wrote the text, else empty.
+    """
 
     decoded: Decoded | None = None
     words: list[TimedWord] = field(default_factory=list)
+    frames: tuple[int, ...] = ()
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+
+def context_for(samples: int, short: bool) -> int:
+    """Samples that a window of so many is padded to; `short`: the model was trained for short contexts."""
+    return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT) if short else FULL_CONTEXT
 
 
 def choose_precision(config: ModelConfig) -> torch.dtype:
@@ -75,8 +89,18 @@ class Engine:
     `encoder_passes` counts windows encoded: a request costs exactly one, whatever it asks for.
     """
 
-    def __init__(self, model: LoadedModel, tokenizer: Tokenizer, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        tokenizer: Tokenizer,
+        dtype: torch.dtype = torch.float32,
+        decoder: Literal["auto", "attention", "ctc"] = "auto",
+    ) -> None:
         self.model, self.tokenizer = model, tokenizer
+        if decoder == "ctc" and model.ctc is None:
+            raise ConfigError(f"model.decoder is 'ctc', but {model.name} has no CTC branch: leave it at 'auto'")
+        chosen = model.info.text.decoder if decoder == "auto" else decoder
+        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None and chosen == "ctc" else None
         self._whisper = model.model.to(dtype).eval()
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
         self.encoder_passes = 0
@@ -86,9 +110,7 @@ class Engine:
 
         A checkpoint that was never trained on short contexts needs its full one.
         """
-        if not self.model.short_context:
-            return FULL_CONTEXT
-        return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT)
+        return context_for(samples, self.model.short_context)
 
     @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Result]:
@@ -107,9 +129,14 @@ class Engine:
         scores = self._scores(request, encoding, i)
         if request.text is None:
             return Result(scores=scores)
-        decoded = decode(self._whisper, encoding.states[i : i + 1], self.tokenizer, request.text)
-        words = word_times(decoded, self.tokenizer, frames=len(request.samples) // FRAME)
-        return Result(decoded, words, scores)
+        frames = len(request.samples) // FRAME
+        states = encoding.states[i : i + 1]
+        if self._ctc is not None:
+            # Beyond the audio there is only padding, which says nothing.
+            path = decode_ctc(self._ctc(states)[0, :frames], self.tokenizer, request.text, request.prefix_frames)
+            return Result(path.decoded, ctc_words(path, self.tokenizer, frames), path.frames, scores)
+        decoded = decode(self._whisper, states, self.tokenizer, request.text)
+        return Result(decoded, word_times(decoded, self.tokenizer, frames), (), scores)
 
     def _scores(self, request: Request, encoding: Encoding, i: int) -> NDArray[np.float32]:
         """Windows of one length go through the head together."""
@@ -129,5 +156,5 @@ class Engine:
         noise = (1e-3 * np.random.default_rng(0).standard_normal(2 * BUCKET)).astype(np.float32)
         options = DecodeOptions(language=None if self.tokenizer.is_multilingual else "en", max_tokens=4)
         windows = ((0, 2),) if self._tags is not None else ()
-        self.run([Request(noise, options, windows)])
+        self.run([Request(noise, options, windows=windows)])
         self.encoder_passes = 0

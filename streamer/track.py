@@ -39,11 +39,12 @@ class Track:
         self._tokenizer = tokenizer
         self._policy: Policy = make_policy(config.live, tokenizer)
         self._utterance = 0
+        self._frames: tuple[int, ...] = ()
+        """Where the committed tokens were heard."""
         self._hop = to_samples(config.sounds.hop)
         self._window = to_samples(config.sounds.window)
         self._heard = 0
         """Sample index up to which tag slots are done."""
-        self._slots: tuple[tuple[int, int], ...] = ()
         self._detector = (
             Detector(model.labels, model.thresholds, config.sounds) if config.sounds.enabled and model.tags else None
         )
@@ -58,6 +59,7 @@ class Track:
             if p.utterance != self._utterance:
                 self._utterance = p.utterance
                 self._policy.reset()
+                self._frames = ()
             model = self._config.model
             text = DecodeOptions(
                 language=None if model.language == "auto" else model.language,
@@ -65,7 +67,7 @@ class Track:
                 prefix=self._policy.committed,
                 duration=len(p.samples) / SAMPLE_RATE,
             )
-        return Request(p.samples, text, self._windows(p))
+        return Request(p.samples, text, self._frames if text else (), self._windows(p))
 
     def _windows(self, p: Pass) -> tuple[tuple[int, int], ...]:
         """The tag windows due in a pass, in pooled tokens from its start: one for each hop not heard yet."""
@@ -137,7 +139,8 @@ class Track:
     def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
         decoded = result.decoded
         assert decoded is not None
-        self._policy.hypothesis(decoded.tokens)
+        self._policy.hypothesis(decoded.tokens, decoded.language)
+        self._frames = result.frames[: len(self._policy.committed)]
         if decoded.text:
             yield TranscriptPartial(
                 stream=self.stream,

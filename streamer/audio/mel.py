@@ -54,4 +54,5 @@ def log_mel(audio: NDArray[np.float32], n_mels: int = 80) -> NDArray[np.float32]
     mel = filterbank(n_mels) @ power.T.astype(np.float32)
     log = np.log10(np.maximum(mel, _FLOOR))
     log = np.maximum(log, log.max() - _RANGE)
-    return ((log + 4) / 4).astype(np.float32)
+    out: NDArray[np.float32] = ((log + 4) / 4).astype(np.float32)
+    return out

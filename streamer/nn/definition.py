@@ -59,6 +59,8 @@ class TextInfo(_Part):
     """[text]: what the words look like."""
 
     style: str = "as spoken, with case and punctuation"
+    decoder: Literal["attention", "ctc"] = "attention"
+    """Which of its parts gives better text: the decoder, or the CTC branch."""
     vocabulary: str = "vocab.tiktoken"
     """A rank file beside the definition."""
 

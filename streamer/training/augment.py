@@ -52,7 +52,8 @@ def companded(audio: Audio) -> Audio:
     x = np.clip(audio, -1, 1)
     y = np.sign(x) * np.log1p(255 * np.abs(x)) / np.log(256)
     y = np.round(y * 127) / 127
-    return (np.sign(y) * np.expm1(np.abs(y) * np.log(256)) / 255).astype(np.float32)
+    out: Audio = (np.sign(y) * np.expm1(np.abs(y) * np.log(256)) / 255).astype(np.float32)
+    return out
 
 
 def spoil(audio: Audio, noises: list[Audio], rng: np.random.Generator) -> Audio:

@@ -94,13 +94,13 @@ class Pack:
     def audio(self, i: int) -> NDArray[np.float32]:
         """Samples of clip i, float32 in [-1, 1]."""
         start, length = self._spans[i]
-        return self._samples[start : start + length].astype(np.float32) / 32768
+        return self._samples[start : start + length].astype(np.float32) / np.float32(32768)
 
     def extend(self, clips: Iterable[Clip], progress: bool = True) -> Pack:
         """Decode and append what is not packed yet; what cannot be decoded is listed and left out."""
         from rich.progress import track
 
-        from streamer.audio.url import decode_file
+        from streamer.audio.decode import decode_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
         known = {clip.key for clip in self.clips}

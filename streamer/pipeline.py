@@ -1,0 +1,405 @@
+"""Sources, ears, scheduler and engine put together: the threads, and what may be asked of them.
+
+Threads: one for each source (`source NAME`), one `listener` for all streams (ring → ear →
+scheduler), one `inference` (scheduler → engine → bus). All are started and joined here. A listener or
+inference thread that dies is a `problem`: the daemon then ends rather than stay alive but mute.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from streamer.asr.tokenizer import load_tokenizer
+from streamer.audio.ring import Block, Gap, Ring
+from streamer.audio.source import Source, StateChange
+from streamer.bus import Bus
+from streamer.config import Config
+from streamer.ear import Ear
+from streamer.engine import Engine, choose_precision
+from streamer.errors import ProtocolError, StreamerError
+from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamState, StreamStats
+from streamer.nn.checkpoint import load
+from streamer.passes import Kind, Pass
+from streamer.scheduler import Scheduler
+from streamer.tagging.detector import validate_labels
+from streamer.timebase import SAMPLE_RATE, to_samples
+from streamer.track import Track
+from streamer.vad.base import make_vad
+
+log = logging.getLogger(__name__)
+
+READ = SAMPLE_RATE // 5
+"""Samples that the listener takes from a ring at once (200 ms)."""
+
+STUCK = 60.0
+"""Seconds without a turn after which a thread counts as dead: no pass takes as long."""
+
+RATE_WINDOW = 10
+"""Seconds over which passes per second are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What clients are told about the model."""
+
+    name: str
+    languages: list[str]
+    labels: list[str]
+    description: str = ""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Everything of one stream. Fields are written by the thread that their comment names."""
+
+    source: Source
+    ring: Ring
+    ear: Ear
+    track: Track
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+    state: SourceState = SourceState.CONNECTING  # source
+    paused: bool = False  # any, under the pipeline's lock
+    heard_paused: bool = False  # listener
+    heard_end: bool = False  # listener
+    read: int = 0  # listener: position in the ring
+    lost: int = 0  # listener: samples of gaps
+    ended: threading.Event = field(default_factory=threading.Event)  # inference
+    last_change: StateChange | None = None  # source: ENDED or FAILED, told when everything is out
+    passes: int = 0  # inference
+    history: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW + 1))  # listener
+
+
+class Pipeline:
+    """Build with `build`, `start`, `add` sources, and in the end `drain` and `stop`.
+
+    fast: files run as fast as the engine can and no pass is ever replaced.
+    """
+
+    def __init__(self, config: Config, bus: Bus, engine: Engine, *, fast: bool = False) -> None:
+        self._config, self.bus, self._engine, self._fast = config, bus, engine, fast
+        model = engine.model
+        if config.sounds.enabled and model.tags is not None:
+            validate_labels(config.sounds, model.labels)
+        self.model = ModelInfo(
+            model.name,
+            list(engine.tokenizer.languages) or list(model.info.languages),
+            [label.name for label in model.labels],
+            model.info.description,
+        )
+        self._scheduler = Scheduler(
+            lambda p: engine.context(len(p.samples)),
+            partial_patience=config.live.step,
+            ambient_patience=config.sounds.window,
+            backlog=to_samples(config.limits.backlog),
+            lossless=fast,
+        )
+        self._streams: dict[str, _Stream] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._started = time.monotonic()
+        self._turns = {"listener": self._started, "inference": self._started}
+        self._failed: str | None = None
+        self._threads = [
+            threading.Thread(target=self._guard, args=("listener", self._listen), name="listener", daemon=True),
+            threading.Thread(target=self._guard, args=("inference", self._infer), name="inference", daemon=True),
+        ]
+        self.ready = False
+
+    @classmethod
+    def build(cls, config: Config, bus: Bus, *, fast: bool = False) -> Pipeline:
+        """Load the model. Blocks for as long as that takes; raises ModelError, ConfigError."""
+        import os
+
+        import torch
+
+        torch.set_num_threads(config.model.threads or max(1, (os.cpu_count() or 2) - 1))
+        model = load(config.model.name)
+        tokenizer = load_tokenizer(model.vocabulary)
+        engine = Engine(model, tokenizer, choose_precision(config.model), config.model.decoder)
+        return cls(config, bus, engine, fast=fast)
+
+    # What may be called from any thread.
+
+    def start(self) -> None:
+        """Warm up and start listening."""
+        self._engine.warm_up()
+        for thread in self._threads:
+            thread.start()
+        self.ready = True
+
+    def add(self, source: Source) -> None:
+        """Start a stream. Raises StreamerError where there is one of that name."""
+        capacity = to_samples(self._config.limits.ring)
+        ring = Ring(capacity, live=source.live, wake=self._wake.set)
+        ear = Ear(source.name, self._config, make_vad(self._config.vad))
+        track = Track(source.name, self._config, self._engine.model, self._engine.tokenizer)
+        stream = _Stream(source, ring, ear, track)
+        with self._lock:
+            if source.name in self._streams:
+                raise StreamerError(f"there is a stream {source.name!r} already: name this one with NAME=…")
+            self._streams[source.name] = stream
+        stream.thread = threading.Thread(
+            target=self._run_source, args=(stream,), name=f"source {source.name}", daemon=True
+        )
+        stream.thread.start()
+
+    def remove(self, name: str) -> None:
+        """Stop a stream, let its last results out, and forget it. Raises ProtocolError for an unknown one."""
+        stream = self._get(name)
+        self._halt(stream)
+        stream.ended.wait(30)
+        with self._lock:
+            self._streams.pop(name, None)
+        self._scheduler.forget(name)
+
+    def pause(self, name: str) -> None:
+        """Stop listening to a stream; its source stays open. Raises ProtocolError for an unknown one."""
+        self._set_paused(name, True)
+
+    def resume(self, name: str) -> None:
+        """Listen again; the time between is a gap. Raises ProtocolError for an unknown stream."""
+        self._set_paused(name, False)
+
+    def states(self) -> dict[str, SourceState]:
+        """Every stream and what its source is doing."""
+        return {name: self._shown_state(s) for name, s in self._snapshot().items()}
+
+    def stats(self) -> dict[str, StreamStats]:
+        """Totals and rates of every stream."""
+        return {name: self._stream_stats(name, s) for name, s in self._snapshot().items()}
+
+    def problem(self) -> str | None:
+        """What has died or hangs, None while all is well."""
+        if self._failed is not None:
+            return self._failed
+        if self.ready and not self._stopping.is_set():
+            now = time.monotonic()
+            for name, last in self._turns.items():
+                if now - last > STUCK:
+                    return f"the {name} thread has not moved for {now - last:.0f} s"
+        return None
+
+    def wait(self) -> None:
+        """Until every source has ended and all its results are out. Raises StreamerError if a thread died."""
+        for stream in self._snapshot().values():
+            while not stream.ended.wait(0.2):
+                if self._failed is not None:
+                    raise StreamerError(self._failed)
+
+    def drain(self, timeout: float) -> bool:
+        """End every source and let what is open come out; whether all of it did in time."""
+        deadline = time.monotonic() + timeout
+        streams = list(self._snapshot().values())
+        for stream in streams:
+            stream.stop.set()
+            stream.ring.cancel()
+        for stream in streams:
+            self._halt(stream, max(0.0, deadline - time.monotonic()))
+        return all(stream.ended.wait(max(0.0, deadline - time.monotonic())) for stream in streams)
+
+    def stop(self) -> None:
+        """End the threads. What has not been drained is lost."""
+        self._stopping.set()
+        self._wake.set()
+        self._scheduler.close()
+        for stream in self._snapshot().values():
+            self._halt(stream, 1.0)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(5)
+
+    # Helpers.
+
+    def _snapshot(self) -> dict[str, _Stream]:
+        with self._lock:
+            return dict(self._streams)
+
+    def _get(self, name: str) -> _Stream:
+        with self._lock:
+            stream = self._streams.get(name)
+            known = sorted(self._streams)
+        if stream is None:
+            raise ProtocolError(f"no stream {name!r}; there are: {', '.join(known) or 'none'}")
+        return stream
+
+    def _halt(self, stream: _Stream, timeout: float = 5.0) -> None:
+        """Make a source's thread end and its ring close, whatever it does."""
+        stream.stop.set()
+        stream.ring.cancel()
+        if stream.thread is not None and stream.thread is not threading.current_thread():
+            stream.thread.join(timeout)
+        stream.ring.close()
+        self._wake.set()
+
+    def _set_paused(self, name: str, paused: bool) -> None:
+        stream = self._get(name)
+        with self._lock:
+            if stream.paused == paused:
+                return
+            stream.paused = paused
+        self._wake.set()
+        self._publish_state(stream, StateChange(self._shown_state(stream)))
+
+    def _shown_state(self, stream: _Stream) -> SourceState:
+        if stream.paused and stream.state is SourceState.LIVE:
+            return SourceState.PAUSED
+        return stream.state
+
+    def _publish_state(self, stream: _Stream, change: StateChange) -> None:
+        self.bus.publish(
+            StreamState(
+                stream=stream.source.name,
+                state=change.state,
+                source=stream.source.address,
+                detail=change.detail,
+                retry_in=change.retry_in,
+            )
+        )
+
+    def _stream_stats(self, name: str, s: _Stream) -> StreamStats:
+        finals_waiting, replaced, stretched = self._scheduler.counts(name)
+        position = max(s.ring.position, s.track.position)
+        rate = 0.0
+        if len(s.history) > 1 and s.history[-1][0] > s.history[0][0]:
+            (heard, passes), (newest, total) = s.history[0], s.history[-1]
+            rate = (total - passes) / ((newest - heard) / SAMPLE_RATE)
+        return StreamStats(
+            state=self._shown_state(s),
+            position=round(position / SAMPLE_RATE, 2),
+            lag=round(max(0, position - s.track.position) / SAMPLE_RATE, 2),
+            lost=round(s.lost / SAMPLE_RATE, 3),
+            encoder_passes=s.passes,
+            passes_per_second=round(rate, 2),
+            partials_replaced=replaced,
+            ambient_stretched=stretched,
+            finals=s.track.finals,
+            finals_waiting=finals_waiting,
+        )
+
+    # Threads.
+
+    def _guard(self, name: str, body: Callable[[], None]) -> None:
+        """The top of a thread of ours: what it dies of is logged and becomes the pipeline's problem."""
+        try:
+            body()
+        except Exception as error:
+            log.exception("The %s thread died", name)
+            self._failed = f"the {name} thread died: {type(error).__name__}: {error}"
+
+    def _run_source(self, stream: _Stream) -> None:
+        """The top of a source's thread."""
+
+        def report(change: StateChange) -> None:
+            if change.state in (SourceState.ENDED, SourceState.FAILED):
+                stream.last_change = change  # told when everything it delivered is out
+                return
+            stream.state = change.state
+            shown = self._shown_state(stream)
+            self._publish_state(stream, StateChange(shown, change.detail, change.retry_in))
+
+        try:
+            stream.source.run(stream.ring, report, stream.stop)
+        except Exception as error:
+            log.exception("The source %s died", stream.source.name)
+            stream.last_change = StateChange(SourceState.FAILED, f"{type(error).__name__}: {error}")
+        finally:
+            stream.ring.close()
+
+    def _listen(self) -> None:
+        """The listener thread: everything that rings hold goes through the ears into the scheduler."""
+        next_stats = time.monotonic() + 1
+        while not self._stopping.is_set():
+            now = self._turns["listener"] = time.monotonic()
+            if now >= next_stats:
+                next_stats = now + 1
+                self._publish_stats()
+            busy = False
+            for stream in self._snapshot().values():
+                busy |= self._listen_to(stream)
+            if not busy:
+                self._wake.wait(0.1)
+                self._wake.clear()
+
+    def _listen_to(self, stream: _Stream) -> bool:
+        """One turn of one stream; whether there may be more."""
+        name = stream.source.name
+        if stream.paused != stream.heard_paused:
+            stream.heard_paused = stream.paused
+            self._emit(stream.ear.pause() if stream.paused else stream.ear.resume(stream.read))
+        if not self._scheduler.has_room(name):
+            return False
+        item = stream.ring.read(READ)
+        if item is None:
+            return False
+        if isinstance(item, Block):
+            stream.read = item.start + len(item.samples)
+        elif isinstance(item, Gap):
+            stream.read = item.start + item.length
+            stream.lost += item.length
+        elif stream.heard_end:
+            return False
+        else:
+            stream.heard_end = True
+        self._emit(stream.ear.hear(item))
+        return True
+
+    def _emit(self, heard: Iterator[Event | Pass]) -> None:
+        for one in heard:
+            if isinstance(one, Pass):
+                self._scheduler.submit(one)
+            else:
+                self.bus.publish(one)
+
+    def _infer(self) -> None:
+        """The inference thread: whatever the scheduler picks goes through the engine to the bus."""
+        while not (self._stopping.is_set() and self._scheduler.waiting == 0):
+            self._turns["inference"] = time.monotonic()
+            batch = self._scheduler.next(0.2)
+            if not batch:
+                if self._stopping.is_set():
+                    return
+                continue
+            streams = self._snapshot()
+            jobs = [(p, streams[p.stream]) for p in batch if p.stream in streams]
+            requests = [stream.track.request(p) if p.needs_encoder else None for p, stream in jobs]
+            wanted = [request for request in requests if request is not None]
+            results = iter(self._engine.run(wanted) if wanted else ())
+            for (p, stream), request in zip(jobs, requests, strict=True):
+                result = next(results) if request is not None else None
+                stream.passes += request is not None
+                for event in stream.track.events(p, request, result):
+                    self.bus.publish(event)
+                if p.kind is Kind.END:
+                    self._end(stream)
+            self._wake.set()  # there is room again
+
+    def _end(self, stream: _Stream) -> None:
+        """Everything that a source delivered is out: now its end can be told."""
+        change = stream.last_change or StateChange(SourceState.ENDED)
+        stream.state = change.state
+        self._publish_state(stream, change)
+        if change.state is SourceState.FAILED:
+            message = f"{stream.source.address}: {change.detail}"
+            self.bus.publish(ErrorEvent(stream=stream.source.name, code="source_failed", message=message))
+        stream.ended.set()
+
+    def _publish_stats(self) -> None:
+        streams = self._snapshot()
+        for stream in streams.values():
+            stream.history.append((stream.track.position, stream.passes))
+        self.bus.publish(
+            Stats(
+                uptime=round(time.monotonic() - self._started, 1),
+                streams={name: self._stream_stats(name, s) for name, s in streams.items()},
+                clients=self.bus.clients,
+                events_dropped=self.bus.events_dropped,
+                clients_disconnected=self.bus.clients_disconnected,
+            )
+        )
