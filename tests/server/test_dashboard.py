@@ -34,8 +34,7 @@ from streamer.events import (
     Word,
 )
 from streamer.server.serve import Server
-
-from .conftest import FakePipeline
+from tests.server.conftest import FakePipeline
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright drives the browser; it is not installed"
@@ -392,8 +391,28 @@ def test_one_of_several_streams_can_be_looked_at_alone(page: Any, daemon: Daemon
         daemon.bus.publish(final(name, 1, f"from the {name}"))
     expect(page.get_by_test_id("stream")).to_have_count(2)
     page.get_by_test_id("stream-picker").get_by_role("button", name="right").click()
+    expect(page.locator('[data-testid="final"]:visible')).to_have_count(1)  # drawn in the next frame
     expect(page.locator('[data-testid="final"]:visible')).to_have_text(re.compile("from the right"))
     expect(page.locator('[data-testid="stream"]:visible')).to_have_count(1)
+
+
+def test_a_hidden_page_asks_for_less_and_misses_no_final(page: Any, daemon: Daemon) -> None:
+    name, bus = daemon.live("cellar"), daemon.bus
+    hide = """(hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(hide, True)
+    page.wait_for_timeout(100)
+    bus.publish(TranscriptPartial(stream=name, utterance=1, start=1, end=2, text="unseen", stable=""))
+    bus.publish(final(name, 2, "kept"))
+    expect(page.get_by_test_id("final")).to_have_count(1)
+    expect(page.get_by_test_id("partial")).to_have_count(0)
+    page.evaluate(hide, False)
+    page.wait_for_timeout(100)
+    bus.publish(TranscriptPartial(stream=name, utterance=3, start=3, end=4, text="seen", stable=""))
+    expect(page.get_by_test_id("partial").locator(".text")).to_have_text("seen")
+    assert texts(page, name) == ["kept"]
 
 
 def test_the_page_stays_bounded_and_fits_a_phone(browser: Any, daemon: Daemon) -> None:

@@ -85,17 +85,6 @@ export class Captions {
     this.line(`divider/${(this.serial += 1)}`, { stream: null, start: 0, kind: "divider", text });
   }
 
-  /** Drops open lines of a stream whose finals cannot come any more. */
-  settle(stream) {
-    for (const line of [...this.lines.values()]) {
-      if (line.kind === "partial" && line.stream === stream) {
-        line.kind = "broken";
-        if (line.text) this.change(line);
-        else this.remove(line.key);
-      }
-    }
-  }
-
   /** Shows one stream's lines only (null: all), with names where there are several. */
   filter(only, many) {
     if (this.only === only && this.many === many) return;
@@ -141,7 +130,9 @@ export class Captions {
     element.className = `line ${kind}`;
     element.dataset.testid = { partial: "partial", broken: "partial", final: "final", cue: "sound-cue", divider: "divider" }[kind];
     if (line.stream !== null) {
-      setText(element.querySelector(".when"), clock(line.start));
+      const when = element.querySelector(".when");
+      setText(when, clock(line.start));
+      when.setAttribute("aria-label", `${clock(line.start)}, show on the timeline`);
       setText(element.querySelector(".who"), line.stream);
     }
     text.replaceChildren();

@@ -101,6 +101,7 @@ export class Sounds {
     setText(find(".sound-label"), main);
     setText(find(".sound-rest"), rest);
     setText(find(".when"), clock(card.start));
+    find(".when").setAttribute("aria-label", `${clock(card.start)}, show on the timeline`);
     find(".when").title = `Heard at ${wall(card.time)}`;
     setText(find(".sound-who"), this.many ? card.stream : "");
     setText(find(".sound-score"), `${Math.round(card.score * 100)}%`);

@@ -5,7 +5,6 @@ import { clock, duration, isSpeech, labelParts, soundColour, weight } from "./fo
 const AXIS = 18;
 const SPEECH = 26;
 const LANE = 18;
-const LANES = 3;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
 const FONT_SIZE = "12px";
 
@@ -51,6 +50,7 @@ export class Timeline {
     this.context = canvas.getContext("2d");
     this.width = 0;
     this.height = 0;
+    this.lanes = 3;
     this.right = null; // seconds at the right edge while looking back, null: follow
     this.widths = new Map();
     this.packed = { scale: 0, ends: [], lanes: new WeakMap() };
@@ -58,7 +58,7 @@ export class Timeline {
   }
 
   resize(width, height, ratio) {
-    Object.assign(this, { width, height, ratio });
+    Object.assign(this, { width, height, ratio, lanes: height < 130 ? 2 : 3 });
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = Math.round(height * ratio);
   }
@@ -77,8 +77,8 @@ export class Timeline {
     c.font = p.font;
     c.textBaseline = "middle";
     this.hits = [];
-    const speechTop = height - AXIS - LANES * LANE - SPEECH - 5;
-    const laneTop = height - AXIS - LANES * LANE - 1;
+    const laneTop = height - AXIS - this.lanes * LANE - 1;
+    const speechTop = laneTop - SPEECH - 4;
     this.drawAxis(x, from, to, span, p);
     c.fillStyle = p.inset;
     const left = Math.max(0, x(0));
@@ -154,11 +154,11 @@ export class Timeline {
   lane(sound, scale) {
     // A lane is chosen once for each sound and zoom, over all that is kept: nothing jumps while it scrolls.
     const { packed } = this;
-    if (packed.scale !== scale) Object.assign(packed, { scale, ends: Array(LANES).fill(null), lanes: new WeakMap() });
+    if (packed.scale !== scale || packed.ends.length !== this.lanes) Object.assign(packed, { scale, ends: Array(this.lanes).fill(null), lanes: new WeakMap() });
     let lane = packed.lanes.get(sound);
     if (lane === undefined) {
       const free = packed.ends.findIndex((last) => last === null || this.extent(last, scale) <= sound.start * scale);
-      lane = free >= 0 ? { row: free, crowded: false } : { row: LANES - 1, crowded: true };
+      lane = free >= 0 ? { row: free, crowded: false } : { row: this.lanes - 1, crowded: true };
       packed.lanes.set(sound, lane);
       if (free >= 0) packed.ends[free] = sound;
     }
@@ -186,6 +186,7 @@ export class Timeline {
     // The words show speech already; without words (sounds only) it is a sound like others.
     const sounds = stream.utterances.length ? stream.sounds.filter((sound) => !isSpeech(sound.label)) : stream.sounds;
     const urgent = (sound) => weight(sound.label) === "urgent";
+    // What is urgent comes last, over the others, and never without its name.
     for (const sound of [...sounds.filter((s) => !urgent(s)), ...sounds.filter(urgent)]) {
       const lane = this.lane(sound, scale);
       const crowded = lane.crowded && !urgent(sound);
@@ -198,9 +199,12 @@ export class Timeline {
       if (reach < 0 || left > this.width) continue;
       const colour = p[soundColour(sound.label)];
       const y = top + row * LANE;
-      this.box(left, y, right - left - 1, LANE - 3, 4, colour.fill);
-      this.box(left, y, 3, LANE - 3, 1.5, colour.edge);
-      if (!crowded) {
+      if (crowded) {
+        this.box(left, y + LANE - 4, right - left - 1, 2, 1, colour.edge);
+      } else {
+        const width = (lane.crowded ? reach : right) - left - 1;
+        this.box(left, y, width, LANE - 3, 4, colour.fill);
+        this.box(left, y, 3, LANE - 3, 1.5, colour.edge);
         c.fillStyle = p.ink;
         c.fillText(main, right > 60 ? Math.max(left, 0) + 8 : left + 8, y + (LANE - 3) / 2 + 0.5);
       }
