@@ -2,4 +2,5 @@
 
 from streamer.cli import main
 
-main(prog_name="streamer")
+if __name__ == "__main__":
+    main(prog_name="streamer")

@@ -68,7 +68,7 @@ def transcribe(
             outcome = run.transcribe(path, begin(path))
             if outcome.error:
                 broken.append(f"{clean(path)}: {clean(outcome.error)}")
-                if not outcome.transcript.events:
+                if not (outcome.transcript.finals or outcome.transcript.sounds):
                     continue
             text = WRITERS[format_](outcome.transcript, tags)
             if target is None:
