@@ -48,8 +48,8 @@ class LoopedWav(GstRtspServer.RTSPMediaFactory):
         )
         self.set_shared(True)
 
-    def do_configure(self, media):
-        """Called for each new pipeline."""
+    def prepare(self, media):
+        """Called for each new pipeline. Not the virtual method `do_configure`: not every version calls it."""
         source = media.get_element().get_child_by_name("source")
         state = {"frame": 0}
         source.connect("need-data", self.need_data, state)
@@ -86,8 +86,7 @@ def main():
     server.set_address("127.0.0.1")
     server.set_service(str(arguments.port))
     factory = LoopedWav(arguments.file, arguments.codec, arguments.video)
-    # The virtual method is not reachable from Python on every version; the signal is.
-    factory.connect("media-configure", lambda _factory, media: factory.do_configure(media))
+    factory.connect("media-configure", lambda _factory, media: factory.prepare(media))
     if arguments.user:
         auth = GstRtspServer.RTSPAuth()
         token = GstRtspServer.RTSPToken()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class AudioDecoder:
         import av.error
 
         try:
-            frames: list[AudioFrame] = list(packet.decode())
+            frames = cast("list[AudioFrame]", packet.decode())
         except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.BugError):
             duration = packet.duration
             length = float(duration * packet.time_base) if duration and packet.time_base else 0.0

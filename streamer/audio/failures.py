@@ -89,6 +89,8 @@ def classify(error: Exception, *, flowed: bool, clean: Callable[[str], str]) -> 
         return TransientSourceError("the server ended the stream")
     if _errno(error) == errno.ECONNREFUSED:
         return TransientSourceError("connection refused: nothing listens on that port")
+    if _errno(error) == errno.EIO:
+        return TransientSourceError("input/output error: the connection broke off")
     return TransientSourceError(text)
 
 
