@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import streamer as package
 from tests.cli.tiny import make_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -19,6 +20,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes run what is tested here, wherever they start."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(package.__file__).parent.parent))
 
 
 @pytest.fixture
