@@ -59,6 +59,8 @@ class Ending:
 
 TOO_SLOW = Ending(TRY_LATER, "too slow; reconnect with since=N, the last seq you received")
 
+FLOODING = Ending(POLICY, f"{FAULTS} messages refused within {FAULTS_WITHIN:.0f} s")
+
 
 def routes(context: Context) -> list[BaseRoute]:
     """The websocket endpoint /ws."""
@@ -114,6 +116,7 @@ class Connection:
         else:
             if chosen is not None:
                 self._subscribe(chosen)
+                self._chosen.set()
         reader = asyncio.create_task(self._read(), name="client-read")
         writer = asyncio.create_task(self._write(), name="client-write")
         overflow = asyncio.create_task(self._overflow(), name="client-overflow")
@@ -163,13 +166,14 @@ class Connection:
                 if (text := message.get("text")) is not None:
                     await self._handle(text)
                 else:
-                    self._feed(message.get("bytes") or b"")
+                    await self._feed(message.get("bytes") or b"")
             except RefusedError as refused:
                 if not self._refuse(refused):
-                    return Ending(POLICY, f"{FAULTS} messages refused within {FAULTS_WITHIN:.0f} s")
+                    return FLOODING
             except StreamerError as error:
                 if not self._refuse(RefusedError("refused", str(error))):
-                    return Ending(POLICY, f"{FAULTS} messages refused within {FAULTS_WITHIN:.0f} s")
+                    return FLOODING
+            self._chosen.set()
 
     async def _handle(self, text: str) -> None:
         message = parse(text)
@@ -204,16 +208,15 @@ class Connection:
             types=None if message.types is None else frozenset(message.types),
         )
         self._subscription.select(wanted, message.since, message.instance)
-        self._chosen.set()
 
-    def _feed(self, data: bytes) -> None:
+    async def _feed(self, data: bytes) -> None:
         if self._audio is None:
             raise RefusedError("no_audio_stream", "Audio came before audio.open; it was not used.")
         if len(data) > LARGEST_AUDIO:
             raise RefusedError(
                 "too_big", f"A binary message may have {LARGEST_AUDIO} bytes, this one has {len(data)}."
             )
-        self._audio.feed(data)
+        await self._context.pushed.feed(self._audio, data)
 
     def _refuse(self, refused: RefusedError) -> bool:
         """Tell the client; False when it has made too many faults or does not read the answers."""

@@ -17,9 +17,19 @@ log = logging.getLogger(__name__)
 
 OVER = (SourceState.ENDED, SourceState.FAILED)
 
+MOST_WAITING = 5.0
+"""Seconds of audio waiting for the pipeline from which on a client is not read."""
+
+PIECE = 64 * 1024
+"""Bytes passed on at once: 4 s of the slowest rate."""
+
 
 class PushedSource(Source, Protocol):
     """A source that is fed by a client (`audio.push.PushSource`)."""
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of audio that were fed and not taken yet."""
 
     def feed(self, data: bytes) -> None:
         """Take PCM bytes; never blocks."""
@@ -87,7 +97,10 @@ class PushedStreams:
             )
         if name in self._open or name in self._ending or name in self._pipeline.states():
             raise RefusedError("stream_exists", f"There is a stream {name!r} already; choose another name.")
-        source = self._factory(name, message.rate, message.encoding, message.channels)
+        try:
+            source = self._factory(name, message.rate, message.encoding, message.channels)
+        except StreamerError as error:
+            raise RefusedError("push_refused", str(error)) from error
         self._open[name] = source
         try:
             await asyncio.to_thread(self._pipeline.add, source)
@@ -99,6 +112,13 @@ class PushedStreams:
             self.finish(source)
             raise
         return source
+
+    async def feed(self, source: PushedSource, data: bytes) -> None:
+        """Pass audio on; waits while much of it lies there: the client is held back and none is lost."""
+        for start in range(0, len(data), PIECE):
+            source.feed(data[start : start + PIECE])
+            while source.waiting > MOST_WAITING and not self._is_over(source.name):  # noqa: ASYNC110 (a thread's)
+                await asyncio.sleep(0.05)
 
     def finish(self, source: PushedSource) -> None:
         """End a stream: its tail is flushed, its finals come, then it is forgotten."""

@@ -10,9 +10,22 @@ import sys
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from streamer.events import AnyEvent
 from streamer.server.messages import ClientMessage
+
+
+class _Generator(GenerateJsonSchema):
+    """What we send always has every field, also those with a default."""
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,
+    ) -> bool:
+        return self.mode == "serialization" or super().field_is_required(field, total)
 
 
 def schema() -> dict[str, Any]:
@@ -22,6 +35,7 @@ def schema() -> dict[str, Any]:
     found, shared = TypeAdapter.json_schemas(
         [("Event", "serialization", events), ("ClientMessage", "validation", messages)],
         ref_template="#/$defs/{model}",
+        schema_generator=_Generator,
     )
     definitions = dict(shared["$defs"])
     definitions["ClientMessage"] = found["ClientMessage", "validation"]

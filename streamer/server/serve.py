@@ -57,6 +57,10 @@ class Server:
         if self._task is not None:
             await asyncio.shield(self._task)
 
+    def finish_pushed(self) -> None:
+        """End the streams that clients push, with their tails. Call it before the pipeline drains."""
+        self.context.pushed.finish_all()
+
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 (the wait is divided between steps)
         """Stop: no new clients, let everybody have what waits for them, then close with code 1001.
 
@@ -70,7 +74,7 @@ class Server:
         self.context.draining = True
         for listening in self._server.servers:
             listening.close()
-        self.context.pushed.finish_all()
+        self.finish_pushed()
         bus = self.context.bus
         while not (complete := bus.idle) and loop.time() < deadline:  # noqa: ASYNC110 (many conditions)
             await asyncio.sleep(0.01)

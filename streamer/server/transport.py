@@ -12,10 +12,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from typing import Any
 
 import uvicorn
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
@@ -33,9 +35,18 @@ EXTENSION = "streamer.hang_up"
 class ClientProtocol(WebSocketsSansIOProtocol):
     """uvicorn's websocket protocol with an end that does not depend on the client."""
 
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn.debug = False  # the library would log request lines and headers, with tokens
+
     def handle_connect(self, event: Request) -> None:
         """A handshake arrived: give the application a way to hang up."""
-        self.conn.debug = False  # the library would log request lines and headers, with tokens
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["extensions"][EXTENSION] = {"call": self.hang_up}
