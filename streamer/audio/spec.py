@@ -42,10 +42,8 @@ def parse_source(text: str) -> SourceSpec:
         raise PermanentSourceError(f"{EXPECTED}; found nothing")
     name = ""
     match = _NAME.fullmatch(text)
-    if match is not None and not Path(text).exists():
+    if match is not None and not _exists(Path(text)):
         name, text = match["name"].strip(), match["rest"].strip()
-        if not name:
-            raise PermanentSourceError(f"expected a name before '=', found none; {EXPECTED}")
     if text == "mic" or text.startswith("mic:"):
         device = text[4:].strip()
         return SourceSpec(name or device or "mic", "mic", device)
@@ -75,12 +73,22 @@ def _parse_url(name: str, scheme: str, url: str) -> SourceSpec:
 
 
 def _parse_file(name: str, text: str) -> SourceSpec:
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = Path(text)
+    if text.startswith("~/"):
+        path = path.expanduser()
+    if _exists(path) and path.is_dir():
         raise PermanentSourceError(f"{EXPECTED}; found a directory: {text!r}")
-    if not path.exists():
+    if not _exists(path):
         raise PermanentSourceError(f"{EXPECTED}; found no file {redact(text)!r}")
     return SourceSpec(name or path.name, "file", str(path))
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something at `path`; no for what cannot be a path at all (too long)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def open_source(spec: SourceSpec, config: SourceConfig, fast: bool = False) -> Source:

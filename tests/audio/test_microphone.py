@@ -1,0 +1,161 @@
+"""The callback, its queue and the choice of a device; PortAudio itself only where it has a device."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from streamer.audio import microphone
+from streamer.audio.failures import StalledSourceError
+from streamer.audio.microphone import Capture, Device, MicrophoneSource, find_device, pump, require_device
+from streamer.audio.resample import Resampler
+from streamer.audio.ring import Block, Gap, Ring
+from streamer.audio.source import StateChange
+from streamer.audio.supervise import Feed
+from streamer.config import SourceConfig
+from streamer.errors import PermanentSourceError, TransientSourceError
+
+FINE = SimpleNamespace(input_overflow=False)
+OVERFLOW = SimpleNamespace(input_overflow=True)
+DEVICES = [
+    Device(0, "HDA Intel: ALC257 (hw:0,0)", 2, 44100, True, "ALSA"),
+    Device(3, "USB Audio: - (hw:1,0)", 1, 48000, False, "ALSA"),
+    Device(4, "USB Camera: - (hw:2,0)", 1, 16000, False, "ALSA"),
+]
+
+
+def at(seconds: float) -> SimpleNamespace:
+    return SimpleNamespace(inputBufferAdcTime=seconds)
+
+
+def feed(stop: threading.Event | None = None) -> tuple[Feed, Ring, list[StateChange]]:
+    ring, changes = Ring(160_000, live=True), []
+    return Feed("mic", ring, changes.append, stop or threading.Event(), SourceConfig()), ring, changes
+
+
+def pumped(capture: Capture, rate: int, channels: int) -> Ring:
+    """What is in the queue, pumped into a ring until the device counts as gone."""
+    to, ring, _ = feed()
+    with pytest.raises(StalledSourceError):
+        pump(capture, Resampler(rate, channels), to, age=0.05)
+    return ring
+
+
+def items(ring: Ring) -> list[Block | Gap]:
+    found = []
+    while isinstance(item := ring.read(1_000_000), Block | Gap):
+        found.append(item)
+    return found
+
+
+def test_callback_copies() -> None:
+    capture = Capture(16000)
+    buffer = np.full((320, 1), 0.5, np.float32)
+    capture(buffer, 320, at(1.0), FINE)
+    buffer[:] = -1  # PortAudio uses its buffer again
+    (block,) = items(pumped(capture, 16000, 1))
+    assert isinstance(block, Block)
+    assert block.samples.tolist() == [0.5] * 320
+
+
+def test_native_rate_and_stereo_are_converted() -> None:
+    capture = Capture(48000)
+    for index in range(50):
+        capture(np.full((960, 2), [0.2, 0.4], np.float32), 960, at(index * 0.02), FINE)
+    (block,) = items(pumped(capture, 48000, 2))
+    assert isinstance(block, Block)
+    assert abs(len(block.samples) - 16000) < 50
+    assert block.samples[1000:15000] == pytest.approx(0.3, abs=1e-4)
+
+
+def test_overflow_of_the_device_is_a_gap_measured_by_its_clock() -> None:
+    capture = Capture(16000)
+    capture(np.full((320, 1), 0.1, np.float32), 320, at(5.00), FINE)
+    capture(np.full((320, 1), 0.1, np.float32), 320, at(5.12), OVERFLOW)  # expected at 5.02
+    capture(np.full((320, 1), 0.1, np.float32), 320, at(5.14), FINE)
+    first, gap, rest = items(pumped(capture, 16000, 1))
+    assert isinstance(first, Block)
+    assert isinstance(rest, Block)
+    assert gap == Gap(320, 1600, "device_overflow")
+    assert len(rest.samples) == 640
+    assert capture.overflows == 1
+
+
+def test_overflow_on_a_device_without_a_clock_counts_a_block() -> None:
+    capture = Capture(16000)
+    capture(np.zeros((320, 1), np.float32), 320, at(0.0), FINE)
+    capture(np.zeros((320, 1), np.float32), 320, at(0.0), OVERFLOW)
+    assert items(pumped(capture, 16000, 1))[1] == Gap(320, 320, "device_overflow")
+
+
+def test_overflow_of_the_queue_is_a_gap_of_exactly_what_was_dropped() -> None:
+    capture = Capture(16000, blocks=3)
+    for index in range(10):
+        capture(np.full((320, 1), index / 10, np.float32), 320, at(index * 0.02), FINE)
+    assert capture.overflows == 7
+    assert capture.get(0.01) is not None  # room again
+    capture(np.full((320, 1), 1.0, np.float32), 320, at(0.2), FINE)
+    head, gap, tail = items(pumped(capture, 16000, 1))
+    assert isinstance(head, Block)
+    assert isinstance(tail, Block)
+    assert len(head.samples) == 640
+    assert gap == Gap(640, 7 * 320, "device_overflow")
+    assert tail.samples.tolist() == [1.0] * 320
+
+
+def test_an_old_callback_means_unplugged() -> None:
+    to, _, _ = feed()
+    began = time.monotonic()
+    with pytest.raises(StalledSourceError, match="unplugged"):
+        pump(Capture(16000), Resampler(16000), to, age=0.2)
+    assert 0.2 <= time.monotonic() - began < 0.6
+
+
+def test_stop_ends_the_pump() -> None:
+    stop = threading.Event()
+    to, _, _ = feed(stop)
+    thread = threading.Thread(target=pump, args=(Capture(16000), Resampler(16000), to), name="test-pump")
+    thread.start()
+    stop.set()
+    thread.join(1)
+    assert not thread.is_alive()
+
+
+def test_choosing_a_device() -> None:
+    assert find_device(None, DEVICES).index == 0
+    assert find_device("usb aud", DEVICES).index == 3
+    with pytest.raises(PermanentSourceError, match=r"fits 'USB Audio.*, 'USB Camera"):
+        find_device("usb", DEVICES)
+    with pytest.raises(TransientSourceError, match=r"'Blue'; there is 'HDA Intel.*bin/streamer demo"):
+        find_device("Blue", DEVICES)
+    with pytest.raises(TransientSourceError, match=r"no microphone.*bin/streamer demo"):
+        find_device(None, [])
+    assert (
+        find_device(
+            "x", [DEVICES[0], Device(5, "x", 1, 8000, False, ""), Device(6, "x2", 1, 8000, False, "")]
+        ).index
+        == 5
+    )
+
+
+def test_missing_portaudio_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(PermanentSourceError, match="libportaudio2"):
+        MicrophoneSource(None, "mic", SourceConfig())
+
+
+def test_a_machine_without_microphones_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microphone, "list_devices", list)
+    with pytest.raises(PermanentSourceError, match="bin/streamer demo"):
+        require_device(None)
