@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -159,3 +164,92 @@ def test_a_machine_without_microphones_is_told_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(microphone, "list_devices", list)
     with pytest.raises(PermanentSourceError, match="bin/streamer demo"):
         require_device(None)
+
+
+REAL = """
+import json, sys, threading, time
+import numpy as np
+from streamer.audio.microphone import MicrophoneSource, find_device
+from streamer.config import SourceConfig
+from tests.audio.tools import Running
+
+find_device("pulse")
+config = SourceConfig(retry_first=0.3, retry_longest=0.3)
+with Running(MicrophoneSource("pulse", "mic", config)) as running:
+    running.wait(lambda: len(running.samples) > 12000, 15)
+    print("heard", flush=True)
+    running.wait(lambda: "reconnecting" in running.states, 15)
+    print("gone", flush=True)
+    heard = len(running.samples)
+    running.wait(lambda: len(running.samples) > heard + 12000, 20)
+tail = running.samples[-8000:]
+frequency = float(np.argmax(np.abs(np.fft.rfft(tail))) * 2)
+gaps = sum(gap.length for gap in running.gaps) / 16000
+print(json.dumps({"states": running.states, "frequency": frequency, "gaps": gaps}), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("pulseaudio") is None, reason="PulseAudio, which plays the microphone, is missing"
+)
+def test_a_real_device_is_lost_and_comes_back(tmp_path: Path) -> None:
+    """PortAudio over ALSA's pulse plugin, the sound server killed and started again: an unplugged device."""
+    (tmp_path / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+    (tmp_path / "run").mkdir(mode=0o700)
+    home = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run"), "XDG_CONFIG_HOME": str(tmp_path)}
+    environment = {**os.environ, **home, "PYTHONPATH": os.pathsep.join(sys.path)}
+    server = [
+        "pulseaudio",
+        "-n",
+        "--daemonize=no",
+        "--exit-idle-time=-1",
+        "-L",
+        "module-native-protocol-unix",
+    ]
+    server += ["-L", "module-sine-source frequency=500 rate=48000"]
+
+    def plug_in() -> subprocess.Popen[bytes]:
+        (tmp_path / "run" / "pulse" / "pid").unlink(missing_ok=True)
+        process = subprocess.Popen(
+            server, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "run" / "pulse" / "native").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return process
+
+    sound = plug_in()
+    child = subprocess.Popen(
+        [sys.executable, "-c", REAL],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        first = child.stdout.readline()
+        if not first:
+            error = child.stderr.read()
+            if "found no microphone" in error or "libportaudio2" in error:
+                pytest.skip("ALSA's pulse plugin or PortAudio is missing")
+            pytest.fail(error)
+        assert first == "heard\n"
+        sound.kill()
+        sound.wait()
+        (tmp_path / "run" / "pulse" / "native").unlink(missing_ok=True)
+        assert child.stdout.readline() == "gone\n"
+        sound = plug_in()
+        out, error = child.communicate(timeout=30)
+        assert child.returncode == 0, error
+    finally:
+        for process in (child, sound):
+            process.kill()
+            process.wait()
+    result = json.loads(out)
+    assert result["states"][:4] == ["connecting", "live", "stalled", "reconnecting"]
+    assert result["states"][-1] == "live"
+    assert result["frequency"] == pytest.approx(500, abs=4)
+    assert 2 < result["gaps"] < 20
