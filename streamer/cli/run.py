@@ -129,7 +129,10 @@ def serve(
     from streamer.app import Daemon
     from streamer.cli.printer import PATIENCE, Printer
 
-    handler = logs.configure(config.log)
+    level = config.log.level
+    if level == "info" and not as_json and sys.stdout.isatty():
+        level = "warning"  # the screen shows what happens; log lines between captions would say it twice
+    handler = logs.configure(config.log.model_copy(update={"level": level}))
     began = time.monotonic()
     tell = note if config.log.format == "text" else log.info
 

@@ -63,6 +63,8 @@ def transcribe(
     # The outcome of each file is told here; the pipeline's own lines only where something is wrong.
     logs.configure(settings.config.log.model_copy(update={"level": "error"}))
     broken: list[str] = []
+    # Where text and bars share a terminal, the text waits until the bars are done.
+    waiting: list[str] | None = [] if sys.stdout.isatty() and sys.stderr.isatty() else None
     with _progress() as begin, FileRun(settings.config) as run:
         for path, target in zip(files, targets, strict=True):
             outcome = run.transcribe(path, begin(path))
@@ -71,11 +73,13 @@ def transcribe(
                 if not (outcome.transcript.finals or outcome.transcript.sounds):
                     continue
             text = WRITERS[format_](outcome.transcript, tags)
-            if target is None:
-                sys.stdout.write(text)
-                sys.stdout.flush()
-            else:
+            if target is not None:
                 target.write_text(text, encoding="utf-8")
+            elif waiting is not None:
+                waiting.append(text)
+            else:
+                click.echo(text, nl=False)
+    click.echo("".join(waiting or []), nl=False)
     for line in broken:
         note(f"Failed: {line}")
     if broken:
@@ -127,7 +131,9 @@ class _Bars(AbstractContextManager["Progress"]):
             BarColumn(),
             TextColumn("{task.fields[done]}"),
         ]
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        # rich would redirect standard output to its console, and that is standard error.
+        console = Console(stderr=True)
+        self._bars = Progress(*columns, TimeRemainingColumn(), console=console, redirect_stdout=False)
 
     def __enter__(self) -> Progress:
         self._bars.start()

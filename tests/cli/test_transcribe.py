@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 from streamer.cli.transcribe import _targets, duration
@@ -25,12 +29,30 @@ def test_several_files_of_which_one_is_broken(streamer: Run, tmp_path: Path) -> 
     assert len(document["utterances"]) == 1
 
 
-def test_captions_have_sound_lines_with_tags(streamer: Run, tmp_path: Path) -> None:
+def test_captions_with_sound_lines_go_to_standard_output_and_the_bar_to_the_terminal(
+    tiny: Path, tmp_path: Path
+) -> None:
     make_wav(tmp_path / "a.wav", 0.6, 1.5, 0.6)
-    done = streamer("transcribe", "a.wav", "--format", "vtt", "--tags")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "streamer.cli", "transcribe", "a.wav", "--format", "vtt", "--tags"]
+    done = subprocess.run(
+        [*command, "--model", str(tiny)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    bar = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0, bar
     assert done.stdout.startswith("WEBVTT\n")
     assert "[Dog]" in done.stdout
-    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert "a.wav" in bar
 
 
 def test_targets_do_not_overwrite_each_other() -> None:
