@@ -29,7 +29,7 @@ from streamer.nn import hugging_face
 from streamer.nn.definition import FILE, CtcInfo, Dims, ModelInfo, TagsInfo, read_info, to_toml
 from streamer.nn.fill import fill
 from streamer.nn.heads import CtcHead, TimeLayerTransformer
-from streamer.nn.official import find_official
+from streamer.nn.official import find_official, whisper_cache
 from streamer.nn.quantise import dequantise, halve, quantise
 from streamer.nn.whisper import Whisper, WhisperDims, sinusoids
 from streamer.nn.whisper_at import SUFFIXES, load_whisper_at
@@ -115,11 +115,6 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
         if text.count("/") == 1 and not Path(text).exists() and not text.startswith((".", "~", "/")):
             return hugging_face.fetch(text)
         raise
-
-
-def whisper_cache() -> Path:
-    """Where openai-whisper keeps its downloads."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
 
 
 def load_own(directory: Path) -> LoadedModel:

@@ -6,6 +6,7 @@ import ast
 import base64
 import gzip
 import importlib.util
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -74,3 +75,8 @@ def find_official(name: str) -> OfficialModel | None:
         return official_models().get(name)
     except MissingExtraError:
         return None
+
+
+def whisper_cache() -> Path:
+    """Where openai-whisper keeps its downloads."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
