@@ -44,7 +44,7 @@ LAYERS = [
     # Threads, and what is published.
     {"ear", "track", "worker", "listener", "bus", "history", "pipeline", "store"},
     # Ways out, and training.
-    {"server", "training", "captions"},
+    {"server", "training", "captions", "hub"},
     # The composition root, and the commands on top of it.
     {"app"},
     {"cli", "__main__"},
