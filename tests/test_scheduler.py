@@ -1,0 +1,138 @@
+"""Which pass runs next, and which give way."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.passes import Kind, Pass
+from streamer.scheduler import LOSSLESS_WAITING, Scheduler
+
+
+def make(**changes: object) -> Scheduler:
+    options: dict = {"partial_patience": 1.0, "ambient_patience": 4.0, "backlog": 100_000, "max_batch": 1}
+    return Scheduler(lambda p: len(p.samples) // 1000, **(options | changes))
+
+
+def a_pass(kind: Kind, stream: str = "a", decided: float = 0.0, n: int = 16000, utterance: int = 0) -> Pass:
+    samples = np.zeros(0 if kind in (Kind.SILENT, Kind.END) else n, np.float32)
+    return Pass(stream, kind, 0, n, samples, decided, utterance)
+
+
+def drain(scheduler: Scheduler) -> list[Pass]:
+    out = []
+    while batch := scheduler.next(0):
+        out += batch
+    return out
+
+
+def test_finals_come_first_and_oldest_first() -> None:
+    s = make()
+    late, early = a_pass(Kind.FINAL, "a", 2.0), a_pass(Kind.FINAL, "b", 1.0)
+    for p in (a_pass(Kind.PARTIAL, "c", 0.0), late, early):
+        s.submit(p)
+    assert drain(s)[:2] == [early, late]
+
+
+def test_a_newer_partial_replaces_the_waiting_one_and_is_counted() -> None:
+    s = make()
+    old, new = a_pass(Kind.PARTIAL, decided=0.0), a_pass(Kind.PARTIAL, decided=1.0)
+    s.submit(old)
+    s.submit(new)
+    assert drain(s) == [new]
+    assert s.counts("a") == (0, 1, 0)
+
+
+def test_a_final_makes_the_partial_of_its_utterance_pointless() -> None:
+    s = make()
+    s.submit(a_pass(Kind.PARTIAL, utterance=1))
+    s.submit(a_pass(Kind.FINAL, utterance=1))
+    s.submit(a_pass(Kind.PARTIAL, utterance=2))
+    assert [(p.kind, p.utterance) for p in drain(s)] == [(Kind.FINAL, 1), (Kind.PARTIAL, 2)]
+
+
+def test_partials_thin_out_but_ambient_passes_do_not_starve() -> None:
+    """Every turn brings a newer partial and a newer ambient pass; only one runs a turn."""
+    s = make()
+    ran = []
+    for turn in range(40):
+        now = turn * 0.8
+        s.submit(a_pass(Kind.PARTIAL, "speaker", now))
+        s.submit(a_pass(Kind.AMBIENT, "room", now))
+        ran += s.next(0)
+    kinds = [p.kind for p in ran]
+    assert kinds.count(Kind.AMBIENT) >= 40 * 0.8 / 4 - 2
+    assert kinds.count(Kind.PARTIAL) > kinds.count(Kind.AMBIENT)
+
+
+def test_silence_does_not_hide_a_waiting_ambient_pass() -> None:
+    s = make()
+    loud = a_pass(Kind.AMBIENT)
+    s.submit(loud)
+    s.submit(a_pass(Kind.SILENT, decided=1.0))
+    assert drain(s) == [loud]
+
+
+def test_the_end_comes_after_everything_else_of_its_stream() -> None:
+    s = make()
+    end = a_pass(Kind.END)
+    s.submit(end)
+    for kind in (Kind.AMBIENT, Kind.PARTIAL, Kind.FINAL):
+        s.submit(a_pass(kind, utterance=1 if kind is Kind.FINAL else 2))
+    assert drain(s)[-1] is end
+
+
+def test_passes_of_one_context_share_a_batch() -> None:
+    s = make(max_batch=3)
+    for stream, n in (("a", 4000), ("b", 9000), ("c", 4500), ("d", 4100), ("e", 4200)):
+        s.submit(a_pass(Kind.AMBIENT, stream, n=n))
+    batch = s.next(0)
+    assert [p.stream for p in batch] == ["a", "c", "d"]
+
+
+def test_backlog_takes_the_room_and_gives_it_back() -> None:
+    s = make(backlog=20_000)
+    s.submit(a_pass(Kind.FINAL))
+    assert s.has_room("a")
+    s.submit(a_pass(Kind.FINAL, utterance=2))
+    assert not s.has_room("a")
+    assert s.has_room("b")
+    s.next(0)
+    assert s.has_room("a")
+
+
+def test_lossless_keeps_every_pass_in_order() -> None:
+    s = make(lossless=True)
+    kinds = [Kind.PARTIAL, Kind.PARTIAL, Kind.FINAL, Kind.AMBIENT, Kind.SILENT, Kind.AMBIENT, Kind.PARTIAL, Kind.END]
+    submitted = [a_pass(kind, decided=i) for i, kind in enumerate(kinds)]
+    for p in submitted:
+        assert s.has_room("a")
+        s.submit(p)
+    assert len(kinds) == LOSSLESS_WAITING
+    assert not s.has_room("a")
+    assert drain(s) == submitted
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([Kind.FINAL, Kind.PARTIAL, Kind.AMBIENT]), st.sampled_from("abc")), max_size=60),
+    st.integers(1, 4),
+    st.data(),
+)
+def test_every_final_runs_once_whatever_else_happens(
+    wanted: list[tuple[Kind, str]], max_batch: int, data: st.DataObject
+) -> None:
+    s = make(max_batch=max_batch, backlog=10**9)
+    finals, ran = [], []
+    for i, (kind, stream) in enumerate(wanted):
+        p = a_pass(kind, stream, decided=float(i), utterance=i)
+        s.submit(p)
+        if kind is Kind.FINAL:
+            finals.append(p)
+        if data.draw(st.booleans()):
+            ran += s.next(0)
+    ran += drain(s)
+    done = [p for p in ran if p.kind is Kind.FINAL]
+    assert sorted(map(id, done)) == sorted(map(id, finals))
+    for stream in "abc":
+        mine = [p.utterance for p in done if p.stream == stream]
+        assert mine == sorted(mine)
+    assert s.waiting == 0

@@ -1,0 +1,45 @@
+"""A whole model with random weights, small enough that a pass costs a millisecond."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from streamer.asr.tokenizer import Tokenizer
+from streamer.labels import Label
+from streamer.nn.checkpoint import LoadedModel, Vocabulary
+from streamer.nn.definition import ContextInfo, CtcInfo, Dims, ModelInfo, TagsInfo, TextInfo
+from streamer.nn.heads import CtcHead, TimeLayerTransformer
+from streamer.nn.whisper import Whisper, WhisperDims
+
+LABELS = (Label("Dog", "/m/0bt9lr"), Label("Siren", "/m/03kmc9"), Label("My doorbell", ""))
+
+
+def tiny_tokenizer() -> Tokenizer:
+    """One token a byte."""
+    return Tokenizer.from_ranks({bytes([i]): i for i in range(256)})
+
+
+def tiny_model(seed: int = 0, decoder: str = "ctc", tag_bias: float = 0.0) -> LoadedModel:
+    """Random weights; `tag_bias` raises or lowers every sound's logit."""
+    torch.manual_seed(seed)
+    tokenizer = tiny_tokenizer()
+    dims = WhisperDims(80, 1500, 64, 2, 2, tokenizer.n_vocab, 448, 32, 2, 2)
+    whisper = Whisper(dims)
+    torch.nn.init.normal_(whisper.decoder.token_embedding.weight, std=0.3)
+    tags = TimeLayerTransformer(2, 64, len(LABELS), 32)
+    torch.nn.init.constant_(tags.mlp_layer[1].bias, tag_bias)
+    ctc = CtcHead(64, 256)
+    info = ModelInfo(
+        name="tiny",
+        dims=Dims.of(dims),
+        text=TextInfo(decoder="ctc" if decoder == "ctc" else "attention"),
+        context=ContextInfo(short=True),
+        tags=TagsInfo(width=32),
+        ctc=CtcInfo(tokens=256),
+    )
+    vocabulary = Vocabulary("ranks", Path("unused"), tokenizer.n_vocab)
+    return LoadedModel(
+        "tiny", info, whisper.eval(), vocabulary, tags.eval(), ctc.eval(), LABELS, (0.5,) * len(LABELS)
+    )
