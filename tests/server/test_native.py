@@ -182,6 +182,30 @@ async def test_a_client_that_sends_faster_than_the_pipeline_takes_is_held_back()
         await until(lambda: len(source.received) == 201_000)
 
 
+async def test_pings_find_the_dead_and_spare_who_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PING_INTERVAL", "PING_TIMEOUT", "CLOSE_GRACE"):
+        monkeypatch.setattr(transport, name, 0.1)
+    async with running() as daemon, daemon.connect() as idle, daemon.connect() as pushing:
+        dead = stalled_client(daemon.port)
+        await until(lambda: daemon.bus.clients == 3)
+        await say(pushing, type="audio.open", stream="slow")
+
+        async def push() -> None:
+            for _ in range(4):
+                await pushing.send(bytes(messages.LARGEST_AUDIO))
+
+        flood = asyncio.create_task(push())
+        await until(lambda: daemon.bus.clients == 2)
+        await asyncio.sleep(0.4)
+        assert daemon.bus.clients == 2
+        daemon.pipeline.sources["slow"].finished.set()
+        await flood
+        daemon.bus.publish(final(1))
+        for client in (idle, pushing):
+            await hear_until(client, lambda event: event["type"] == "transcript.final")
+        dead.close()
+
+
 @pytest.mark.parametrize(
     ("options", "messages", "code"),
     [
