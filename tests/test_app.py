@@ -29,7 +29,7 @@ from tests.cli.tiny import make_model, make_wav
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = make_model(tmp_path_factory.mktemp("models") / "tiny")
+    folder = make_model(tmp_path_factory.mktemp("models") / "noise")
     return Config(
         model=ModelConfig(name=str(folder), threads=1, precision="fp32"), server=ServerConfig(port=0)
     )

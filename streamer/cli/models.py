@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from streamer.cli.output import json_option, table
+from streamer.cli.output import emit, json_option, note, table
+
+if TYPE_CHECKING:
+    from streamer.hub import Progress
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List, show and fetch models.")
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List models, show one, fetch an official one."""
+    """List the models here and the official ones, show one, fetch an official one."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_, as_json=as_json)
 
@@ -19,7 +28,79 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @models.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Models here, and official ones that `pull` fetches."""
+    """Models here, and the official ones that `pull` fetches."""
     from streamer import hub
 
-    table(hub.list_models(), ("name", "kind", "size", "path"), as_json)
+    rows = hub.list_models()
+    if not as_json:
+        rows = [
+            {**row, "size": _size(row.get("size")), "sounds": "yes" if row.get("tags") else ""}
+            for row in rows
+        ]
+    table(rows, ("name", "kind", "size", "sounds", "path"), as_json, empty="No models here.")
+
+
+@models.command()
+@click.argument("name")
+@json_option
+def info(name: str, as_json: bool) -> None:
+    """What is known of a model: its sizes, labels, licence, provenance, scores."""
+    from streamer import hub
+
+    found = hub.info(name)
+    if as_json:
+        emit(found)
+        return
+    table(({"key": key, "value": value} for key, value in _flat(found)), ("key", "value"), as_json=False)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--narrow", is_flag=True, help="The smaller tag head, where one was published.")
+@json_option
+def pull(name: str, narrow: bool, as_json: bool) -> None:
+    """Fetch an official Whisper checkpoint and, where its authors published one, its Whisper-AT head."""
+    from streamer import hub
+
+    with ExitStack() as stack:
+        pulled = hub.pull(name, progress=_progress(stack), narrow=narrow)
+    if as_json:
+        emit({"name": name, "checkpoint": pulled.checkpoint, "tags": pulled.tags, "note": pulled.note})
+        return
+    click.echo(str(pulled.checkpoint))
+    note(pulled.note)
+    note(f"Use it: streamer run --model {name}")
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values by dotted keys."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{key}", text
+
+
+def _progress(stack: ExitStack) -> Progress | None:
+    """A bar a file on a terminal's standard error, else nothing."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bars = stack.enter_context(Bars(*columns, console=Console(stderr=True), redirect_stdout=False))
+    tasks: dict[str, Any] = {}
+
+    def move(name: str, have: int, total: int | None) -> None:
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=total)
+        bars.update(tasks[name], completed=have, total=total)
+
+    return move

@@ -28,7 +28,7 @@ def test_once_prints_every_event_and_nothing_else_on_standard_output(streamer: R
     assert {event["stream"] for event in events} <= {"yard", None}
     assert "http://127.0.0.1:" in done.stderr
     assert "yard: a.wav" in done.stderr
-    assert "tiny" in done.stderr
+    assert "model noise" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -40,7 +40,7 @@ def make_model(folder: Path) -> Path:
         tags.mlp_layer[1].weight.zero_()
         tags.mlp_layer[1].bias.copy_(torch.tensor([4.0, -4.0]))
     info = ModelInfo(
-        name="tiny",
+        name="noise",
         description="random weights",
         dims=Dims.of(dims),
         context=ContextInfo(short=True),

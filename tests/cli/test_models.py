@@ -1,0 +1,49 @@
+"""``streamer models``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streamer.cli import main
+from tests.cli.conftest import lines
+
+
+@pytest.fixture(autouse=True)
+def _fetched(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model lies where fetched models do."""
+    monkeypatch.setenv("STREAMER_MODELS", str(tiny.parent))
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["models", *arguments])
+
+
+def test_the_list_has_what_is_here(tiny: Path) -> None:
+    for arguments in (("--json",), ("list", "--json")):
+        result = call(*arguments)
+        assert result.exit_code == 0, result.output
+        rows = {row["name"]: row for row in lines(result.stdout)}
+        assert rows["noise"]["path"] == str(tiny)
+        assert rows["noise"]["tags"] is True
+        assert rows["noise"]["size"] > 1000
+    assert any(line.startswith("noise ") and " MB" in line for line in call().stdout.splitlines())
+
+
+def test_info_shows_the_definition() -> None:
+    (found,) = lines(call("info", "noise", "--json").stdout)
+    assert found["description"] == "random weights"
+    assert any(
+        line.startswith("dims.n_mels") and line.endswith("80")
+        for line in call("info", "noise").stdout.splitlines()
+    )
+
+
+def test_unknown_names_are_errors_with_what_there_is() -> None:
+    for arguments in (("info", "nosuch"), ("pull", "nosuch")):
+        result = call(*arguments)
+        assert result.exit_code == 1
+        assert "nosuch" in result.stderr or "whisper" in result.stderr
+        assert result.stdout == ""
