@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from streamer.asr.decode import SPARE_TOKENS, DecodeOptions, decode, detect_language
-from streamer.asr.tokenizer import Tokenizer
+from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.errors import ModelError
+from streamer.nn.checkpoint import load
 from tests.nn.reference import NARROW, TINY, ours, reference
+from tests.nn.test_checkpoint import write_own
 
 whisper = pytest.importorskip("whisper")
 
@@ -218,30 +220,35 @@ def with_our_vocabulary(monkeypatch, tokenizer):
     monkeypatch.setattr(whisper.decoding, "get_tokenizer", lambda *args, **kwargs: theirs)
 
 
-def test_bundled_model_equals_whisper(monkeypatch):
-    directory = Path(__file__).parents[2] / "models" / "bundled"
-    if not (directory / "model.toml").exists():
-        pytest.skip("the bundled model is not there yet")
-    from streamer.asr.tokenizer import load_tokenizer
-    from streamer.nn.checkpoint import load
-
-    loaded = load(directory)
+def check_own(loaded, monkeypatch):
+    """A model of ours says what openai-whisper would with its weights; the text side may be narrower there too."""
     tokenizer = load_tokenizer(loaded.vocabulary)
     with_our_vocabulary(monkeypatch, tokenizer)
     dims = loaded.model.dims
-    theirs = whisper.model.Whisper(
-        whisper.model.ModelDimensions(**{n: getattr(dims, n) for n in dims.__slots__})
-    )
+    theirs = whisper.model.Whisper(whisper.model.ModelDimensions(**asdict(dims)))
     if dims.n_audio_state != dims.n_text_state:
         for block in theirs.decoder.blocks:
             block.cross_attn.key = whisper.model.Linear(dims.n_audio_state, dims.n_text_state, bias=False)
             block.cross_attn.value = whisper.model.Linear(dims.n_audio_state, dims.n_text_state)
     theirs.load_state_dict(loaded.model.state_dict())
     theirs.eval()
-    mels = torch.randn(2, dims.n_mels, 2 * dims.n_audio_ctx, generator=torch.Generator().manual_seed(0))
-    for scale in (0.0, 0.3, 1.0):
+    mel = torch.randn(1, dims.n_mels, 2 * dims.n_audio_ctx, generator=torch.Generator().manual_seed(0))
+    for scale in (0.0, 1.0):
         with torch.inference_mode():
-            states = loaded.model.encode(mels[:1] * scale).states
-            assert torch.allclose(states[0], theirs.encoder(mels[:1] * scale)[0], atol=1e-4)
+            states = loaded.model.encode(mel * scale).states
+            assert torch.allclose(states, theirs.encoder(mel * scale), atol=1e-4)
         for timestamps in (False, True):
-            check((theirs, loaded.model, tokenizer, states[0]), replace(WHISPER, timestamps=timestamps))
+            options = replace(WHISPER, max_tokens=12, timestamps=timestamps, max_initial_timestamp=None)
+            check((theirs, loaded.model, tokenizer, states[0]), options, max_initial_timestamp=None)
+
+
+def test_own_models_equal_whisper(tmp_path, monkeypatch):
+    write_own(tmp_path / "small")
+    check_own(load(tmp_path / "small"), monkeypatch)
+
+
+def test_bundled_model_equals_whisper(monkeypatch):
+    directory = Path(__file__).parents[2] / "models" / "bundled"
+    if not (directory / "model.toml").exists():
+        pytest.skip("the bundled model is not there yet")
+    check_own(load(directory), monkeypatch)

@@ -6,7 +6,7 @@ from streamer.timebase import POOL
 from tests.nn.reference import BASE, NARROW, TINY, ours, reference
 
 
-@pytest.mark.parametrize(("dims", "seed"), [(TINY, 0), (TINY, 1), (BASE, 0)], ids=["tiny", "tiny-1", "base"])
+@pytest.mark.parametrize(("dims", "seed"), [(TINY, 0), (BASE, 1)], ids=["tiny", "base"])
 def test_encoder_equals_whispers_and_pools_on_the_way(dims, seed):
     theirs = reference({**dims, "n_text_layer": 1, "n_vocab": 51864}, seed)
     model = ours(theirs)
