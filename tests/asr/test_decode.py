@@ -221,7 +221,7 @@ def with_our_vocabulary(monkeypatch, tokenizer):
 
 
 def check_own(loaded, monkeypatch):
-    """A model of ours says what openai-whisper would with its weights; the text side may be narrower there too."""
+    """A model of ours says what openai-whisper would with its weights, narrower text sides included."""
     tokenizer = load_tokenizer(loaded.vocabulary)
     with_our_vocabulary(monkeypatch, tokenizer)
     dims = loaded.model.dims
