@@ -39,8 +39,8 @@ LAYERS = [
     {"audio", "vad", "nn"},
     # Networks' numbers into words and sounds.
     {"asr", "tagging"},
-    # One pass.
-    {"engine", "passes", "scheduler"},
+    # One pass; and where checkpoints come from.
+    {"engine", "passes", "scheduler", "hub"},
     # Threads, and what is published.
     {"ear", "track", "worker", "listener", "bus", "history", "pipeline", "store"},
     # Ways out, and training.
@@ -205,6 +205,7 @@ DISTRIBUTIONS = {
     "whisper": "openai-whisper",
 }
 DISTRIBUTIONS |= {"silero_vad": "silero-vad", "huggingface_hub": "huggingface-hub"}
+DISTRIBUTIONS |= {"pydantic_core": "pydantic"}
 
 
 def declared() -> tuple[set[str], set[str]]:
