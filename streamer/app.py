@@ -226,7 +226,9 @@ class Daemon:
     async def _drain(self, pipeline: Pipeline | None, server: Server) -> None:
         """Open utterances get their finals, clients get those, then everything ends: within DRAIN seconds."""
         deadline = time.monotonic() + DRAIN
+        server.finish_pushed()
         if pipeline is not None and pipeline.problem() is None:
+            await asyncio.sleep(0.1)  # what clients have sent reaches the rings
             await _within(DRAIN_PIPELINE + 0.5, _in_thread("drain", lambda: pipeline.drain(DRAIN_PIPELINE)))
         await server.drain(max(0.5, deadline - time.monotonic() - 0.5))
         if pipeline is not None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from streamer.asr.tokenizer import load_tokenizer
 from streamer.audio.ring import Block, Gap, Ring
@@ -22,10 +21,11 @@ from streamer.config import Config
 from streamer.ear import Ear
 from streamer.engine import Engine, choose_precision
 from streamer.errors import ProtocolError, StreamerError
-from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamState, StreamStats
+from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamStats
 from streamer.nn.checkpoint import load
 from streamer.passes import Kind, Pass
 from streamer.scheduler import Scheduler
+from streamer.stream import Stream
 from streamer.tagging.detector import validate_labels
 from streamer.timebase import SAMPLE_RATE, to_samples
 from streamer.track import Track
@@ -39,9 +39,6 @@ READ = SAMPLE_RATE // 5
 STUCK = 60.0
 """Seconds without a turn after which a thread counts as dead: no pass takes as long."""
 
-RATE_WINDOW = 10
-"""Seconds over which passes per second are counted."""
-
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -51,28 +48,6 @@ class ModelInfo:
     languages: list[str]
     labels: list[str]
     description: str = ""
-
-
-@dataclass(slots=True)
-class _Stream:
-    """Everything of one stream. Fields are written by the thread that their comment names."""
-
-    source: Source
-    ring: Ring
-    ear: Ear
-    track: Track
-    stop: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
-    state: SourceState = SourceState.CONNECTING  # source
-    paused: bool = False  # any, under the pipeline's lock
-    heard_paused: bool = False  # listener
-    heard_end: bool = False  # listener
-    read: int = 0  # listener: position in the ring
-    lost: int = 0  # listener: samples of gaps
-    ended: threading.Event = field(default_factory=threading.Event)  # inference
-    last_change: StateChange | None = None  # source: ENDED or FAILED, told when everything is out
-    passes: int = 0  # inference
-    history: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW + 1))  # listener
 
 
 class Pipeline:
@@ -99,7 +74,7 @@ class Pipeline:
             backlog=to_samples(config.limits.backlog),
             lossless=fast,
         )
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -140,20 +115,17 @@ class Pipeline:
         ring = Ring(capacity, live=source.live, wake=self._wake.set)
         ear = Ear(source.name, self._config, make_vad(self._config.vad))
         track = Track(source.name, self._config, self._engine.model, self._engine.tokenizer)
-        stream = _Stream(source, ring, ear, track)
+        stream = Stream(source, self.bus, ring, ear, track)
         with self._lock:
             if source.name in self._streams:
                 raise StreamerError(f"there is a stream {source.name!r} already: name this one with NAME=…")
             self._streams[source.name] = stream
-        stream.thread = threading.Thread(
-            target=self._run_source, args=(stream,), name=f"source {source.name}", daemon=True
-        )
-        stream.thread.start()
+        stream.start()
 
     def remove(self, name: str) -> None:
         """Stop a stream, let its last results out, and forget it. Raises ProtocolError for an unknown one."""
         stream = self._get(name)
-        self._halt(stream)
+        stream.halt(5.0)
         stream.ended.wait(30)
         with self._lock:
             self._streams.pop(name, None)
@@ -169,11 +141,11 @@ class Pipeline:
 
     def states(self) -> dict[str, SourceState]:
         """Every stream and what its source is doing."""
-        return {name: self._shown_state(s) for name, s in self._snapshot().items()}
+        return {name: s.shown_state for name, s in self._snapshot().items()}
 
     def stats(self) -> dict[str, StreamStats]:
         """Totals and rates of every stream."""
-        return {name: self._stream_stats(name, s) for name, s in self._snapshot().items()}
+        return {name: s.stats(self._scheduler) for name, s in self._snapshot().items()}
 
     def problem(self) -> str | None:
         """What has died or hangs, None while all is well."""
@@ -201,7 +173,8 @@ class Pipeline:
             stream.stop.set()
             stream.ring.cancel()
         for stream in streams:
-            self._halt(stream, max(0.0, deadline - time.monotonic()))
+            # A source that waits for a mute server may take long to notice; its ring need not.
+            stream.halt(0.3)
         return all(stream.ended.wait(max(0.0, deadline - time.monotonic())) for stream in streams)
 
     def stop(self) -> None:
@@ -210,33 +183,24 @@ class Pipeline:
         self._wake.set()
         self._scheduler.close()
         for stream in self._snapshot().values():
-            self._halt(stream, 1.0)
+            stream.halt(1.0)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(5)
 
     # Helpers.
 
-    def _snapshot(self) -> dict[str, _Stream]:
+    def _snapshot(self) -> dict[str, Stream]:
         with self._lock:
             return dict(self._streams)
 
-    def _get(self, name: str) -> _Stream:
+    def _get(self, name: str) -> Stream:
         with self._lock:
             stream = self._streams.get(name)
             known = sorted(self._streams)
         if stream is None:
             raise ProtocolError(f"no stream {name!r}; there are: {', '.join(known) or 'none'}")
         return stream
-
-    def _halt(self, stream: _Stream, timeout: float = 5.0) -> None:
-        """Make a source's thread end and its ring close, whatever it does."""
-        stream.stop.set()
-        stream.ring.cancel()
-        if stream.thread is not None and stream.thread is not threading.current_thread():
-            stream.thread.join(timeout)
-        stream.ring.close()
-        self._wake.set()
 
     def _set_paused(self, name: str, paused: bool) -> None:
         stream = self._get(name)
@@ -245,43 +209,7 @@ class Pipeline:
                 return
             stream.paused = paused
         self._wake.set()
-        self._publish_state(stream, StateChange(self._shown_state(stream)))
-
-    def _shown_state(self, stream: _Stream) -> SourceState:
-        if stream.paused and stream.state is SourceState.LIVE:
-            return SourceState.PAUSED
-        return stream.state
-
-    def _publish_state(self, stream: _Stream, change: StateChange) -> None:
-        self.bus.publish(
-            StreamState(
-                stream=stream.source.name,
-                state=change.state,
-                source=stream.source.address,
-                detail=change.detail,
-                retry_in=change.retry_in,
-            )
-        )
-
-    def _stream_stats(self, name: str, s: _Stream) -> StreamStats:
-        finals_waiting, replaced, stretched = self._scheduler.counts(name)
-        position = max(s.ring.position, s.track.position)
-        rate = 0.0
-        if len(s.history) > 1 and s.history[-1][0] > s.history[0][0]:
-            (heard, passes), (newest, total) = s.history[0], s.history[-1]
-            rate = (total - passes) / ((newest - heard) / SAMPLE_RATE)
-        return StreamStats(
-            state=self._shown_state(s),
-            position=round(position / SAMPLE_RATE, 2),
-            lag=round(max(0, position - s.track.position) / SAMPLE_RATE, 2),
-            lost=round(s.lost / SAMPLE_RATE, 3),
-            encoder_passes=s.passes,
-            passes_per_second=round(rate, 2),
-            partials_replaced=replaced,
-            ambient_stretched=stretched,
-            finals=s.track.finals,
-            finals_waiting=finals_waiting,
-        )
+        stream.publish(StateChange(stream.shown_state))
 
     # Threads.
 
@@ -292,25 +220,6 @@ class Pipeline:
         except Exception as error:
             log.exception("The %s thread died", name)
             self._failed = f"the {name} thread died: {type(error).__name__}: {error}"
-
-    def _run_source(self, stream: _Stream) -> None:
-        """The top of a source's thread."""
-
-        def report(change: StateChange) -> None:
-            if change.state in (SourceState.ENDED, SourceState.FAILED):
-                stream.last_change = change  # told when everything it delivered is out
-                return
-            stream.state = change.state
-            shown = self._shown_state(stream)
-            self._publish_state(stream, StateChange(shown, change.detail, change.retry_in))
-
-        try:
-            stream.source.run(stream.ring, report, stream.stop)
-        except Exception as error:
-            log.exception("The source %s died", stream.source.name)
-            stream.last_change = StateChange(SourceState.FAILED, f"{type(error).__name__}: {error}")
-        finally:
-            stream.ring.close()
 
     def _listen(self) -> None:
         """The listener thread: everything that rings hold goes through the ears into the scheduler."""
@@ -327,7 +236,7 @@ class Pipeline:
                 self._wake.wait(0.1)
                 self._wake.clear()
 
-    def _listen_to(self, stream: _Stream) -> bool:
+    def _listen_to(self, stream: Stream) -> bool:
         """One turn of one stream; whether there may be more."""
         name = stream.source.name
         if stream.paused != stream.heard_paused:
@@ -380,11 +289,11 @@ class Pipeline:
                     self._end(stream)
             self._wake.set()  # there is room again
 
-    def _end(self, stream: _Stream) -> None:
+    def _end(self, stream: Stream) -> None:
         """Everything that a source delivered is out: now its end can be told."""
-        change = stream.last_change or StateChange(SourceState.ENDED)
+        change = stream.outcome or StateChange(SourceState.ENDED)
         stream.state = change.state
-        self._publish_state(stream, change)
+        stream.publish(change)
         if change.state is SourceState.FAILED:
             message = f"{stream.source.address}: {change.detail}"
             self.bus.publish(ErrorEvent(stream=stream.source.name, code="source_failed", message=message))
@@ -393,11 +302,11 @@ class Pipeline:
     def _publish_stats(self) -> None:
         streams = self._snapshot()
         for stream in streams.values():
-            stream.history.append((stream.track.position, stream.passes))
+            stream.remember()
         self.bus.publish(
             Stats(
                 uptime=round(time.monotonic() - self._started, 1),
-                streams={name: self._stream_stats(name, s) for name, s in streams.items()},
+                streams={name: s.stats(self._scheduler) for name, s in streams.items()},
                 clients=self.bus.clients,
                 events_dropped=self.bus.events_dropped,
                 clients_disconnected=self.bus.clients_disconnected,

@@ -42,7 +42,7 @@ LAYERS = [
     # One pass; and where checkpoints come from.
     {"engine", "passes", "scheduler", "hub"},
     # Threads, and what is published.
-    {"ear", "track", "worker", "listener", "bus", "history", "pipeline", "store"},
+    {"ear", "track", "bus", "history", "stream", "pipeline"},
     # Ways out, and training.
     {"server", "training", "captions", "hub"},
     # The composition root, and the commands on top of it.

@@ -57,6 +57,9 @@ class Ending:
     reason: str
 
 
+READY_CHECK = 0.05
+"""Seconds between two looks at whether the model is loaded."""
+
 TOO_SLOW = Ending(TRY_LATER, "too slow; reconnect with since=N, the last seq you received")
 
 FLOODING = Ending(POLICY, f"{FAULTS} messages refused within {FAULTS_WITHIN:.0f} s")
@@ -80,6 +83,8 @@ async def serve(context: Context, websocket: WebSocket) -> None:
     if context.bus.clients >= context.config.max_clients:
         await hang_up(websocket, TRY_LATER, f"all {context.config.max_clients} places for clients are taken")
         return
+    while not context.pipeline.ready and not context.draining:
+        await asyncio.sleep(READY_CHECK)  # hello names what the model knows; the model is still being loaded
     subscription = context.bus.subscribe(Filter(), queue=context.config.client_queue)
     connection = Connection(context, websocket, subscription)
     try:

@@ -63,8 +63,13 @@ def _crop(audio: Audio, n: int, rng: np.random.Generator) -> tuple[Audio, bool]:
         audio = np.pad(audio, (0, n - len(audio)))
     start = int(rng.integers(0, len(audio) - n + 1))
     piece = audio[start : start + n]
-    loudest = np.sqrt(np.max(np.convolve(audio**2, np.full(1600, 1 / 1600), "valid")[::400]))
-    return piece, bool(np.sqrt(np.max(np.convolve(piece**2, np.full(1600, 1 / 1600), "valid")[::400])) > 0.2 * loudest)
+    return piece, bool(_loudest(piece) > 0.2 * _loudest(audio))
+
+
+def _loudest(audio: Audio) -> float:
+    """RMS of the loudest 100 ms."""
+    whole = audio[: len(audio) // 1600 * 1600].reshape(-1, 1600)
+    return float(np.sqrt((whole**2).mean(axis=1).max()))
 
 
 def _gain(audio: Audio, rng: np.random.Generator) -> Audio:
@@ -149,7 +154,8 @@ def extract(encoder: Whisper, windows: Sequence[Window], batch: int = 16, progre
             values = []
             for i in range(0, len(group), batch):
                 mel = np.stack([log_mel(w.samples, encoder.dims.n_mels) for w in group[i : i + batch]])
-                layers = encoder.encode(torch.from_numpy(mel), pooled=True).layers
+                with torch.autocast("cpu", torch.bfloat16):
+                    layers = encoder.encode(torch.from_numpy(mel), pooled=True).layers
                 assert layers is not None
                 values.append(layers.half())
                 bar.advance(task, len(mel))
