@@ -120,6 +120,8 @@ class SoundsConfig(Section):
     """Seconds after a sound's end in which the same label is not reported again."""
     silence_db: float = -60.0
     """A hop whose every 100 ms stay below this level needs no ambient pass."""
+    speech: bool = False
+    """Whether people talking are reported as a sound too; `speech.started` and the words tell of them anyway."""
     labels: dict[str, LabelConfig] = {}
 
     @model_validator(mode="after")

@@ -42,6 +42,20 @@ HYSTERESIS = 0.7
 """Part of the threshold down to which a sound goes on."""
 
 
+SPEECH = frozenset(
+    {
+        "Speech",
+        "Male speech, man speaking",
+        "Female speech, woman speaking",
+        "Child speech, kid speaking",
+        "Conversation",
+        "Narration, monologue",
+        "Speech synthesizer",
+    }
+)
+"""AudioSet's names for people talking: sounds only where the configuration says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Onset:
     """A sound began at sample `start`. `sound` counts from 1; `score` is the best until now."""
@@ -137,6 +151,8 @@ class Detector:
             )
         if config.threshold is not None:
             self._thresholds[:] = config.threshold
+        if not config.speech:
+            self._thresholds[[label.name in SPEECH for label in self._labels]] = np.inf
         self._cooldowns = np.full(len(self._labels), to_samples(config.cooldown), np.int64)
         for index, label in own.items():
             if label.threshold is not None:
