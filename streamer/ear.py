@@ -119,9 +119,12 @@ class Ear:
             if position % self._step == 0 and position - spoken.start >= TOKEN:
                 yield self._pass(Kind.PARTIAL, spoken.start, position, spoken.number)
                 self._audible = False
-        elif self._config.sounds.enabled and position % self._hop == 0:
-            if spoken is None or position - spoken.start >= self._window:
-                yield self._ambient(position - self._window)
+        elif (
+            self._config.sounds.enabled
+            and position % self._hop == 0
+            and (spoken is None or position - spoken.start >= self._window)
+        ):
+            yield self._ambient(position - self._window)
 
     def _ambient(self, start: int) -> Pass:
         audible, self._audible = self._audible, False

@@ -98,7 +98,9 @@ class Engine:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         if decoder == "ctc" and model.ctc is None:
-            raise ConfigError(f"model.decoder is 'ctc', but {model.name} has no CTC branch: leave it at 'auto'")
+            raise ConfigError(
+                f"model.decoder is 'ctc', but {model.name} has no CTC branch: leave it at 'auto'"
+            )
         chosen = model.info.text.decoder if decoder == "auto" else decoder
         self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None and chosen == "ctc" else None
         self._whisper = model.model.to(dtype).eval()
@@ -119,7 +121,10 @@ class Engine:
         if len(contexts) != 1:
             raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
         length = contexts.pop()
-        mels = [log_mel(np.pad(r.samples, (0, length - len(r.samples))), self._whisper.dims.n_mels) for r in requests]
+        mels = [
+            log_mel(np.pad(r.samples, (0, length - len(r.samples))), self._whisper.dims.n_mels)
+            for r in requests
+        ]
         pooled = self._tags is not None and any(r.windows for r in requests)
         encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled)
         self.encoder_passes += len(requests)
@@ -133,7 +138,9 @@ class Engine:
         states = encoding.states[i : i + 1]
         if self._ctc is not None:
             # Beyond the audio there is only padding, which says nothing.
-            path = decode_ctc(self._ctc(states)[0, :frames], self.tokenizer, request.text, request.prefix_frames)
+            path = decode_ctc(
+                self._ctc(states)[0, :frames], self.tokenizer, request.text, request.prefix_frames
+            )
             return Result(path.decoded, ctc_words(path, self.tokenizer, frames), path.frames, scores)
         decoded = decode(self._whisper, states, self.tokenizer, request.text)
         return Result(decoded, word_times(decoded, self.tokenizer, frames), (), scores)

@@ -82,8 +82,12 @@ class Pipeline:
         self._turns = {"listener": self._started, "inference": self._started}
         self._failed: str | None = None
         self._threads = [
-            threading.Thread(target=self._guard, args=("listener", self._listen), name="listener", daemon=True),
-            threading.Thread(target=self._guard, args=("inference", self._infer), name="inference", daemon=True),
+            threading.Thread(
+                target=self._guard, args=("listener", self._listen), name="listener", daemon=True
+            ),
+            threading.Thread(
+                target=self._guard, args=("inference", self._infer), name="inference", daemon=True
+            ),
         ]
         self.ready = False
 

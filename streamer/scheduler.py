@@ -43,7 +43,11 @@ class _Waiting:
 
     @property
     def count(self) -> int:
-        return len(self.finals) + len(self.in_order) + sum(p is not None for p in (self.partial, self.ambient, self.end))
+        return (
+            len(self.finals)
+            + len(self.in_order)
+            + sum(p is not None for p in (self.partial, self.ambient, self.end))
+        )
 
 
 class Scheduler:

@@ -46,7 +46,9 @@ class Track:
         self._heard = 0
         """Sample index up to which tag slots are done."""
         self._detector = (
-            Detector(model.labels, model.thresholds, config.sounds) if config.sounds.enabled and model.tags else None
+            Detector(model.labels, model.thresholds, config.sounds)
+            if config.sounds.enabled and model.tags
+            else None
         )
         self.position = 0
         """Sample index up to which everything has been inferred."""

@@ -15,7 +15,7 @@ from streamer.audio.ring import Ring
 from streamer.audio.source import Report, StateChange
 from streamer.bus import Bus
 from streamer.config import Config
-from streamer.engine import Engine, Request, Result
+from streamer.engine import Engine, Result
 from streamer.errors import ProtocolError, StreamerError
 from streamer.events import Event, SourceState
 from streamer.pipeline import Pipeline
@@ -31,10 +31,13 @@ def babble(seconds: float, seed: int = 0) -> NDArray[np.float32]:
     pitch = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * t)) / RATE
     buzz = sum(np.sin(k * pitch) / k for k in range(1, 30))
     formant = sum(
-        np.sin(2 * np.pi * np.cumsum(f + 0.3 * f * np.sin(2 * np.pi * r * t)) / RATE) for f, r in ((500, 3), (1500, 2))
+        np.sin(2 * np.pi * np.cumsum(f + 0.3 * f * np.sin(2 * np.pi * r * t)) / RATE)
+        for f, r in ((500, 3), (1500, 2))
     )
     syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * t)
-    return (0.15 * buzz * (1 + 0.5 * formant) * syllables + 0.002 * rng.standard_normal(len(t))).astype(np.float32)
+    return (0.15 * buzz * (1 + 0.5 * formant) * syllables + 0.002 * rng.standard_normal(len(t))).astype(
+        np.float32
+    )
 
 
 def conversation() -> NDArray[np.float32]:
@@ -43,7 +46,15 @@ def conversation() -> NDArray[np.float32]:
     quiet = (0.002 * rng.standard_normal(3 * RATE)).astype(np.float32)
     tone = (0.3 * np.sin(np.arange(3 * RATE) * 0.5)).astype(np.float32)
     return np.concatenate(
-        [quiet[:RATE], babble(2.3), quiet, babble(4.1, 2), quiet[: RATE + 77], tone, np.zeros(2 * RATE, np.float32)]
+        [
+            quiet[:RATE],
+            babble(2.3),
+            quiet,
+            babble(4.1, 2),
+            quiet[: RATE + 77],
+            tone,
+            np.zeros(2 * RATE, np.float32),
+        ]
     )
 
 
@@ -95,12 +106,21 @@ def run(
 
 
 def essence(events: list[Event], types: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
-    """Events by type, without what may differ from run to run. Types of two threads interleave as they may."""
+    """Events by type, without what may differ from run to run; types of two threads interleave."""
     exclude = {"seq", "time", "latency_ms"}
-    return {name: [event.model_dump(exclude=exclude) for event in events if event.type == name] for name in types}
+    return {
+        name: [event.model_dump(exclude=exclude) for event in events if event.type == name] for name in types
+    }
 
 
-KEPT = ("speech.started", "speech.stopped", "transcript.final", "sound.tags", "sound.started", "sound.stopped")
+KEPT = (
+    "speech.started",
+    "speech.stopped",
+    "transcript.final",
+    "sound.tags",
+    "sound.started",
+    "sound.stopped",
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +130,9 @@ def reference() -> list[Event]:
 
 def test_the_conversation_has_everything(reference: list[Event]) -> None:
     kinds = [event.type for event in reference]
-    assert kinds.count("speech.started") == kinds.count("speech.stopped") == kinds.count("transcript.final") >= 2
+    assert (
+        kinds.count("speech.started") == kinds.count("speech.stopped") == kinds.count("transcript.final") >= 2
+    )
     assert kinds.count("sound.tags") >= 8
     assert "transcript.partial" in kinds
     assert [e.state for e in reference if e.type == "stream.state"][-1] is SourceState.ENDED
@@ -142,7 +164,9 @@ def test_real_time_equals_fast() -> None:
 
 def test_an_utterance_costs_exactly_one_encoder_pass() -> None:
     """Its words and its sounds come from the same encoding."""
-    config = Config.model_validate({"live": {"partials": False}, "sounds": {"silence_db": 0.0, "window": 8.0}})
+    config = Config.model_validate(
+        {"live": {"partials": False}, "sounds": {"silence_db": 0.0, "window": 8.0}}
+    )
     audio = np.concatenate([babble(3.0), np.zeros(RATE, np.float32)])
     engine = Engine(tiny_model(), tiny_tokenizer())
     events, pipeline = run([Playback([audio])], config, engine)

@@ -102,7 +102,16 @@ def test_backlog_takes_the_room_and_gives_it_back() -> None:
 
 def test_lossless_keeps_every_pass_in_order() -> None:
     s = make(lossless=True)
-    kinds = [Kind.PARTIAL, Kind.PARTIAL, Kind.FINAL, Kind.AMBIENT, Kind.SILENT, Kind.AMBIENT, Kind.PARTIAL, Kind.END]
+    kinds = [
+        Kind.PARTIAL,
+        Kind.PARTIAL,
+        Kind.FINAL,
+        Kind.AMBIENT,
+        Kind.SILENT,
+        Kind.AMBIENT,
+        Kind.PARTIAL,
+        Kind.END,
+    ]
     submitted = [a_pass(kind, decided=i) for i, kind in enumerate(kinds)]
     for p in submitted:
         assert s.has_room("a")
@@ -113,7 +122,10 @@ def test_lossless_keeps_every_pass_in_order() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([Kind.FINAL, Kind.PARTIAL, Kind.AMBIENT]), st.sampled_from("abc")), max_size=60),
+    st.lists(
+        st.tuples(st.sampled_from([Kind.FINAL, Kind.PARTIAL, Kind.AMBIENT]), st.sampled_from("abc")),
+        max_size=60,
+    ),
     st.integers(1, 4),
     st.data(),
 )

@@ -27,7 +27,7 @@ def test_a_reset_forgets() -> None:
     recent.append(np.ones(10, np.float32))
     recent.reset(500)
     assert (recent.start, recent.position) == (500, 500)
-    with pytest.raises(ValueError, match="not within 500..500"):
+    with pytest.raises(ValueError, match=r"not within 500\.\.500"):
         recent.cut(495, 500)
 
 
