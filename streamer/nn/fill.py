@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,10 @@ M = TypeVar("M", bound=nn.Module)
 
 _SHOWN = 4
 
+LARGE = 200_000_000
+"""Parameters from which a module is made without memory first. Torch's device for that takes a second to import
+what it needs; drawing random weights that nobody will use takes as long for about so many of them."""
+
 
 def fill(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path, advice: str) -> M:
     """A module made without weights, with these as its own (float32, evaluation mode).
@@ -22,7 +27,8 @@ def fill(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path
     Raises CheckpointError where a name is missing or unexpected or a shape differs; `advice` ends the
     message.
     """
-    with torch.device("meta"):
+    large = sum(tensor.numel() for tensor in tensors.values()) > LARGE
+    with torch.device("meta") if large else nullcontext():
         module = make()
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     missing = [f"{name} {wanted[name]}" for name in wanted if name not in tensors]
