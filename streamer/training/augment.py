@@ -56,10 +56,16 @@ def companded(audio: Audio) -> Audio:
     return out
 
 
-def spoil(audio: Audio, noises: list[Audio], rng: np.random.Generator) -> Audio:
-    """One random way in which a recording is worse than the studio's: speed, room, noise, telephone, gain."""
+def spoil(audio: Audio, noises: list[Audio], rng: np.random.Generator, longest: int | None = None) -> Audio:
+    """One random way in which a recording is worse than the studio's: speed, room, noise, telephone, gain.
+
+    It is never played so slowly that it gets longer than `longest` samples: its words would be cut off.
+    """
     if rng.random() < 0.5:
-        audio = change_speed(audio, float(rng.uniform(0.9, 1.12)))
+        factor = float(rng.uniform(0.9, 1.12))
+        if longest is not None and len(audio) / factor > longest:
+            factor = max(1.0, len(audio) / longest)
+        audio = change_speed(audio, factor)
     if rng.random() < 0.15:
         audio = reverberate(audio, float(rng.uniform(0.15, 0.6)), rng)
     if noises and rng.random() < 0.4:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from streamer.asr.tokenizer import Tokenizer
 from streamer.audio.mel import log_mel
-from streamer.timebase import MEL_HOP, SAMPLE_RATE, TOKEN, ceil_to
+from streamer.errors import StreamerError
+from streamer.timebase import FULL_CONTEXT, MEL_HOP, SAMPLE_RATE, TOKEN, ceil_to
 from streamer.training.augment import mask_mel, spoil
 from streamer.training.corpus import Pack
 
@@ -49,7 +50,11 @@ class Batch:
 
 
 class SpeechBatches:
-    """Draws batches from packs of speech with given weights, over packs of sounds as noise."""
+    """Draws batches from packs of speech with given weights, over packs of sounds as noise.
+
+    Left out are clips shorter than 0.25 s or longer than `BatchConfig.longest`, and those without text.
+    Raises StreamerError where nothing is left.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,11 @@ class SpeechBatches:
                 if SAMPLE_RATE // 4 < pack.length(i) < limit and pack.clips[i].text:
                     self._clips.append((pack, i))
                     weights.append(weight)
+        if not self._clips:
+            raise StreamerError(
+                f"expected packed speech with texts of 0.25 to {config.longest:g} s to train on, found none: "
+                "run the stage pack first, and look at what it left out"
+            )
         lengths = np.array([pack.length(i) for pack, i in self._clips])
         order = np.argsort(lengths, kind="stable")
         self._clips = [self._clips[i] for i in order]
@@ -118,14 +128,16 @@ class SpeechBatches:
             words.append(pack.clips[index].text or "")
         lead = np.zeros(int(rng.uniform(0, 0.5) * SAMPLE_RATE), np.float32)
         audio = np.concatenate([lead, *parts])
-        return (spoil(audio, self.noises, rng) if self.config.spoil else audio), " ".join(words)
+        if self.config.spoil:
+            audio = spoil(audio, self.noises, rng, FULL_CONTEXT)
+        return audio, " ".join(words)
 
     def _collate(self, items: list[tuple[NDArray[np.float32], str]], rng: np.random.Generator) -> Batch:
         t = self.tokenizer
-        longest = min(ceil_to(max(len(audio) for audio, _ in items), TOKEN), 30 * SAMPLE_RATE)
+        longest = min(ceil_to(max(len(audio) for audio, _ in items), TOKEN), FULL_CONTEXT)
         mels, rows, pieces = [], [], []
-        for audio, text in items:
-            audio = audio[:longest]
+        for whole, text in items:
+            audio = whole[:longest]
             mel = log_mel(np.pad(audio, (0, longest - len(audio))))
             if self.config.spoil:
                 mask_mel(mel[:, : len(audio) // MEL_HOP], rng)
@@ -137,7 +149,8 @@ class SpeechBatches:
         tokens = np.full((len(rows), width), t.eot, np.int64)
         targets = np.full((len(rows), width), IGNORE, np.int64)
         for row, target in enumerate(rows):
-            # After the start token Whisper predicts the no-speech token; decoding forces "no timestamps" instead.
+            # After the start token Whisper predicts the no-speech token; decoding forces
+            # "no timestamps" instead.
             tokens[row, : len(target)] = [t.sot, t.no_timestamps, *target[1:-1]]
             targets[row, : len(target)] = target
         return Batch(np.stack(mels), tokens, targets, pieces, len(items) * longest / SAMPLE_RATE)

@@ -1,74 +1,50 @@
-"""The recipe of the bundled model: Whisper-base's encoder refitted to short contexts, a small decoder, a CTC branch.
+"""The recipe of the bundled model: Whisper-base's encoder for short contexts, a small decoder, a CTC branch.
 
 Stages, each resumable: `pack` (decode recordings), `voices` (synthesise text), `vocabulary`, `speech`
-(encoder, decoder and CTC together), `tags` (sound head on the frozen result), `export`.
+(encoder, decoder and CTC together), `export` (sound head on the frozen result, scores, quantisation).
 """
 
 from __future__ import annotations
 
+import logging
+import math
+import pickle
 import random
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from streamer.asr.tokenizer import Tokenizer
-from streamer.errors import StreamerError
+from streamer.errors import CheckpointError, MissingExtraError, StreamerError
 from streamer.labels import Label
 from streamer.nn.checkpoint import save
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, TextInfo
 from streamer.nn.heads import TimeLayerTransformer
 from streamer.nn.whisper import Whisper, WhisperDims
 from streamer.tagging.labels import by_name
-from streamer.training.batches import BatchConfig, SpeechBatches
+from streamer.training.batches import SpeechBatches
+from streamer.training.config import BundledConfig
 from streamer.training.corpus import Clip, Pack, read_manifest
-from streamer.training.speech import SpeechConfig, SpeechModel, SpeechTrainer
-from streamer.training.tags import (
-    LABELS,
-    TagConfig,
-    choose_thresholds,
-    cross_validate,
-    extract,
-    fit,
-    make_windows,
-)
+from streamer.training.speech import CHECKPOINT, SpeechModel, SpeechTrainer, read_checkpoint
+from streamer.training.tags import LABELS, choose_thresholds, cross_validate, extract, fit, make_windows
 from streamer.training.vocabulary import train_to_file
 
-SPEECH_SETS = {
-    "an4": 1.5,
-    "librispeech-dev-clean": 2.0,
-    "librispeech-train-clean-100": 2.0,
-    "speechocean762": 0.7,
-    "philipp-ljtext": 1.0,
-}
-"""Sets of recorded speech and how often each second of them is drawn."""
+log = logging.getLogger(__name__)
 
-TTS_WEIGHT = 0.6
-SOUND_SETS = ("esc10", "esc50-part", "noise")
+VOCABULARY = "vocab.tiktoken"
+N_MELS = 80
+"""Mel bands of the batches; the teacher must have as many."""
+HEAD_WIDTH = 64
+"""Width of an attention head in every official Whisper encoder."""
 
 
-@dataclass(frozen=True, slots=True)
-class BundledConfig:
-    """Sizes and shares of the recipe."""
-
-    vocabulary: int = 1000
-    text_state: int = 256
-    text_layer: int = 2
-    text_head: int = 4
-    tts_sentences: int = 5000
-    seed: int = 0
-    tag_rounds: int = 4
-    """Random views of each recorded sound."""
-    speech: SpeechConfig = field(default_factory=SpeechConfig)
-    tags: TagConfig = field(default_factory=TagConfig)
-    batch: BatchConfig = field(default_factory=BatchConfig)
-
-
-def held_out_speakers(clips: list[Clip]) -> set[str]:
-    """A tenth of the LibriSpeech dev-clean speakers, never trained on: every tenth in order of name."""
-    return set(sorted({c.speaker for c in clips if c.group == "librispeech-dev-clean"})[::10])
+def held_out_speakers(clips: list[Clip], group: str = "librispeech-dev-clean") -> set[str]:
+    """A tenth of a set's speakers, never trained on: every tenth in order of name."""
+    return set(sorted({c.speaker for c in clips if c.group == group})[::10])
 
 
 def is_training(clip: Clip, held: set[str]) -> bool:
@@ -76,55 +52,98 @@ def is_training(clip: Clip, held: set[str]) -> bool:
     return clip.split != "test" and clip.speaker not in held and bool(clip.text)
 
 
+def read_teacher(path: Path) -> dict[str, Tensor]:
+    """A Whisper encoder's tensors by openai-whisper's names, `encoder.` in front.
+
+    From a safetensors file, or a checkpoint of openai-whisper (`.pt`). Raises CheckpointError.
+    """
+    advice = "Expected a Whisper's encoder: a safetensors file, or an official checkpoint such as base.pt"
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)["model_state_dict"]
+    except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"cannot read the teacher {path}: {error}. {advice}") from error
+    encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    if (conv := encoder.get("encoder.conv1.weight")) is None:
+        raise CheckpointError(f"the teacher {path} has no tensor 'encoder.conv1.weight'. {advice}")
+    if conv.shape[1] != N_MELS or conv.shape[0] % HEAD_WIDTH:
+        raise CheckpointError(
+            f"expected a teacher with {N_MELS} mel bands and heads of width {HEAD_WIDTH}, found {path} with "
+            f"{conv.shape[1]} bands and width {conv.shape[0]}: take tiny, base, small or medium"
+        )
+    return encoder
+
+
 class BundledRecipe:
     """The stages over a folder of data sets (`data`) and a folder to work in (`work`)."""
 
-    def __init__(self, data: Path, work: Path, teacher: Path, config: BundledConfig) -> None:
+    def __init__(
+        self, data: Path, work: Path, teacher: Path, config: BundledConfig, progress: bool = True
+    ) -> None:
         self.data, self.work, self.teacher, self.config = data, work, teacher, config
+        self.progress = progress
         work.mkdir(parents=True, exist_ok=True)
 
     def pack(self) -> None:
         """Decode every recording of speech and sound once."""
-        speech = [c for name in SPEECH_SETS for c in read_manifest(self.data / name, name) if c.text]
-        Pack(self.work / "speech").extend(speech)
-        sounds = [c for name in SOUND_SETS for c in read_manifest(self.data / name, name)]
-        Pack(self.work / "sounds").extend(sounds)
+        c = self.config
+        speech = [clip for name in c.speech_sets for clip in self._manifest(name) if clip.text]
+        sounds = [clip for name in c.sound_sets for clip in self._manifest(name)]
+        Pack(self.work / "speech").extend(speech, self.progress)
+        Pack(self.work / "sounds").extend(sounds, self.progress)
+
+    def _manifest(self, name: str) -> list[Clip]:
+        return read_manifest(self.data / name, name, self.config.letters)
 
     def voices(self) -> None:
         """Speak sentences nobody recorded."""
         from streamer.training.voices import synthesise
 
-        source = self.data / "sentences-lj.txt"
+        if not self.config.tts_sentences:
+            return
+        source = self.data / self.config.sentences
+        if not source.is_file():
+            raise StreamerError(
+                f"expected sentences to speak, one a line, in {source}, found no such file: "
+                "add it, or set tts_sentences = 0"
+            )
         lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
         lines = [line for line in lines if not re.search(r"\d", line) and 15 < len(line) < 140]
         random.Random(self.config.seed).shuffle(lines)
-        clips = synthesise(lines[: self.config.tts_sentences], self.work / "tts", self.config.seed)
-        Pack(self.work / "tts-pack").extend(clips)
+        chosen = lines[: self.config.tts_sentences]
+        clips = synthesise(chosen, self.work / "tts", self.config.seed, progress=self.progress)
+        Pack(self.work / "tts-pack").extend(clips, self.progress)
 
     def tokenizer(self) -> Tokenizer:
         """The vocabulary, learnt from the training texts on first use."""
-        path = self.work / "vocab.tiktoken"
+        path = self.work / VOCABULARY
         if not path.exists():
             clips = [*Pack(self.work / "speech").clips, *Pack(self.work / "tts-pack").clips]
-            held = held_out_speakers(clips)
+            held = held_out_speakers(clips, self.config.held_out)
             texts = [c.text for c in clips if c.text and is_training(c, held)]
             if not texts:
-                raise StreamerError("expected packed speech with texts, found none: run the stages pack and voices first")
-            train_to_file(texts, self.config.vocabulary, path)
+                raise StreamerError(
+                    f"expected packed speech with texts in {self.work}, found none: "
+                    "run the stages pack and voices first"
+                )
+            scratch = path.with_suffix(".part")
+            train_to_file(texts, self.config.vocabulary, scratch)
+            scratch.replace(path)
         return Tokenizer.from_ranks_file(path)
 
     def new_model(self, tokenizer: Tokenizer) -> SpeechModel:
         """The teacher's encoder under a fresh decoder and CTC branch."""
-        teacher = load_file(self.teacher)
+        teacher = read_teacher(self.teacher)
         width = teacher["encoder.conv1.weight"].shape[0]
-        layers = 1 + max(int(k.split(".")[2]) for k in teacher if k.startswith("encoder.blocks."))
         c = self.config
         dims = WhisperDims(
-            n_mels=teacher["encoder.conv1.weight"].shape[1],
+            n_mels=N_MELS,
             n_audio_ctx=1500,
             n_audio_state=width,
-            n_audio_head=width // 64,
-            n_audio_layer=layers,
+            n_audio_head=width // HEAD_WIDTH,
+            n_audio_layer=1 + max(int(k.split(".")[2]) for k in teacher if k.startswith("encoder.blocks.")),
             n_vocab=tokenizer.n_vocab,
             n_text_ctx=448,
             n_text_state=c.text_state,
@@ -134,69 +153,119 @@ class BundledRecipe:
         torch.manual_seed(c.seed)
         whisper = Whisper(dims)
         torch.nn.init.normal_(whisper.decoder.token_embedding.weight, std=0.05)
-        weights = {k.removeprefix("encoder."): v.float() for k, v in teacher.items() if k.startswith("encoder.")}
-        whisper.encoder.load_state_dict(weights)
+        whisper.encoder.load_state_dict({k.removeprefix("encoder."): v.float() for k, v in teacher.items()})
         return SpeechModel(whisper, tokenizer.eot)
 
     def batches(self, tokenizer: Tokenizer) -> SpeechBatches:
         """Weighted batches over everything that may be trained on."""
         speech, tts, sounds = (Pack(self.work / name) for name in ("speech", "tts-pack", "sounds"))
-        held = held_out_speakers(speech.clips)
+        allowed = self._training_clips(speech)
         sources = [
-            (
-                speech,
-                [i for i, c in enumerate(speech.clips) if c.group == name and is_training(c, held)],
-                weight,
-            )
-            for name, weight in SPEECH_SETS.items()
+            (speech, [i for i in allowed if speech.clips[i].group == name], weight)
+            for name, weight in self.config.speech_sets.items()
         ]
-        sources.append((tts, list(range(len(tts))), TTS_WEIGHT))
+        sources.append((tts, list(range(len(tts))), self.config.tts_weight))
         noises = [sounds.audio(i) for i in range(len(sounds))]
         return SpeechBatches(sources, noises, tokenizer, self.config.batch, self.config.seed)
+
+    def _training_clips(self, speech: Pack) -> list[int]:
+        held = held_out_speakers(speech.clips, self.config.held_out)
+        return [i for i, clip in enumerate(speech.clips) if is_training(clip, held)]
 
     def speech(self) -> SpeechModel:
         """Train (or go on training) encoder, decoder and CTC; returns the averaged model."""
         tokenizer = self.tokenizer()
         model = self.new_model(tokenizer)
         trainer = SpeechTrainer(model, self.batches(tokenizer), self.config.speech, self.work / "speech-run")
-        trainer.run()
+        trainer.run(self.progress)
         model.load_state_dict(trainer.average)
         return model.eval()
 
-    def tags(self, whisper: Whisper, progress: bool = True) -> tuple[TimeLayerTransformer, list[float], float]:
+    def trained(self) -> SpeechModel:
+        """The averaged model of the last checkpoint, as far as it has come."""
+        checkpoint = self.work / "speech-run" / CHECKPOINT
+        if not checkpoint.exists():
+            raise StreamerError(f"expected {checkpoint}, found no such file: run the stage speech first")
+        model = self.new_model(self.tokenizer())
+        saved = read_checkpoint(checkpoint, model)
+        if saved["step"] < self.config.speech.steps:
+            log.warning("the checkpoint is of step %d of %d", saved["step"], self.config.speech.steps)
+        model.load_state_dict(saved["average"])
+        return model.eval()
+
+    def scores(self, model: SpeechModel) -> dict[str, float]:
+        """Word error rates in per cent on the test split and the held-out speakers, CTC and decoder.
+
+        Nothing, with a warning, where the packages that measure them are not installed.
+        """
+        from streamer.training.evaluate import word_error_rates
+
+        pack, c = Pack(self.work / "speech"), self.config
+        held = held_out_speakers(pack.clips, c.held_out)
+        sets = {
+            f"{c.test}_test": [
+                i for i, x in enumerate(pack.clips) if x.group == c.test and x.split == "test" and x.text
+            ],
+            f"{c.held_out}_held_out": [i for i, x in enumerate(pack.clips) if x.speaker in held and x.text],
+        }
+        out = {}
+        for name, clips in sets.items():
+            if not clips:
+                continue
+            try:
+                score = word_error_rates(model, self.tokenizer(), pack, clips, progress=self.progress)
+            except MissingExtraError as error:
+                log.warning("no word error rates: %s", error)
+                return {}
+            out[f"{name}_wer".replace("-", "_")] = round(score.ctc, 1)
+            out[f"{name}_decoder_wer".replace("-", "_")] = round(score.attention, 1)
+        return out
+
+    def tags(self, whisper: Whisper) -> tuple[TimeLayerTransformer, list[float], float]:
         """Train the sound head on the frozen encoder.
 
-        Returns the head, a threshold for each of `tags.LABELS`, and the accuracy in per cent on ESC-10's
-        five folds, where the head never saw the fold it is tested on and the encoder saw no sound labels.
+        Returns the head, a threshold for each of `tags.LABELS`, and the accuracy in per cent on the folds of
+        the set `sound_test`, where the head never saw the fold it is tested on and the encoder saw no sound
+        labels.
         """
         speech, sounds = Pack(self.work / "speech"), Pack(self.work / "sounds")
-        held = held_out_speakers(speech.clips)
-        talkers = [i for i, clip in enumerate(speech.clips) if is_training(clip, held)]
-        windows = list(make_windows(sounds, speech, talkers, self.config.tag_rounds, self.config.seed))
-        features = extract(whisper, windows, progress=progress)
-        test = {i for i, clip in enumerate(sounds.clips) if clip.group == "esc10"}
-        folds = cross_validate(features, self.config.tags, test)
+        c = self.config
+        windows = list(make_windows(sounds, speech, self._training_clips(speech), c.tag_rounds, c.seed))
+        features = extract(whisper, windows, progress=self.progress)
+        test = {i for i, clip in enumerate(sounds.clips) if clip.group == c.sound_test}
+        folds = cross_validate(features, c.tags, test)
         thresholds = choose_thresholds(folds.scores, folds.targets)
-        return fit(features, self.config.tags), thresholds, 100 * folds.accuracy
+        return fit(features, c.tags), thresholds, 100 * folds.accuracy
 
     def export(self, model: SpeechModel, target: Path, scores: dict[str, float]) -> None:
-        """Train the sound head, quantise everything, and write a model that the daemon loads."""
-        head, thresholds, accuracy = self.tags(model.whisper)
+        """Train the sound head, quantise everything, and write a model that the daemon loads.
+
+        Without a single recording of a labelled sound the model gets no sound head.
+        """
+        head, about, labels = None, None, []
+        if any(clip.labels for clip in Pack(self.work / "sounds").clips):
+            head, thresholds, accuracy = self.tags(model.whisper)
+            named = dict(zip(LABELS, thresholds, strict=True))
+            about = TagsInfo(width=head.width, window=4.0, thresholds=named)
+            labels = [by_name(name) or Label(name, "") for name in LABELS]
+            if not math.isnan(accuracy):
+                scores = {
+                    **scores,
+                    f"{self.config.sound_test}_accuracy".replace("-", "_"): round(accuracy, 1),
+                }
         info = ModelInfo(
             name=target.name,
-            description="English words and everyday sounds in 25 MB, for contexts from 1 to 30 s",
+            description="English words and everyday sounds in 25 MB, for contexts from 1 to 30 s"
+            if self.config.language == "en"
+            else f"Words ({self.config.language}) for contexts from 1 to 30 s",
             licence="Apache-2.0; encoder initialised from OpenAI's Whisper base (MIT)",
             provenance="see CARD.md",
+            languages=(self.config.language,),
             dims=Dims.of(model.whisper.dims),
             text=TextInfo(style="lower case, no punctuation, numbers as words", decoder="ctc"),
             context=ContextInfo(short=True),
-            tags=TagsInfo(
-                width=head.width,
-                window=4.0,
-                thresholds=dict(zip(LABELS, thresholds, strict=True)),
-            ),
-            scores={**scores, "esc10_accuracy": round(accuracy, 1)},
+            tags=about,
+            scores=scores,
         )
-        labels = [by_name(name) or Label(name, "") for name in LABELS]
-        vocabulary = self.work / "vocab.tiktoken"
+        vocabulary = self.work / VOCABULARY
         save(target, info, model.whisper, vocabulary, tags=head, labels=labels, ctc=model.ctc)

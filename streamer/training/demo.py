@@ -1,4 +1,4 @@
-"""Makes the demo's recording: open TTS voices over sounds from formulas, so that nothing of it needs a licence.
+"""Makes the demo's recording: open TTS voices over sounds from formulas; nothing of it needs a licence.
 
 Needs the programs `flite` and `espeak-ng`. Run as `python -m streamer.training.demo OUT.opus`.
 """
@@ -71,7 +71,9 @@ def write_opus(audio: NDArray[np.float32], path: Path) -> None:
         stream = container.add_stream("libopus", rate=48_000, layout="mono")
         stream.bit_rate = 32_000
         resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
-        frame = av.AudioFrame.from_ndarray((audio[None] * 32767).astype(np.int16), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            (audio[None] * 32767).astype(np.int16), format="s16", layout="mono"
+        )
         frame.sample_rate = SAMPLE_RATE
         for piece in (*resampler.resample(frame), *resampler.resample(None)):
             container.mux(stream.encode(piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,13 @@ from streamer.asr.decode import DecodeOptions, decode
 from streamer.asr.tokenizer import Tokenizer
 from streamer.audio.mel import log_mel
 from streamer.engine import context_for
+from streamer.errors import MissingExtraError, StreamerError
 from streamer.timebase import SAMPLE_RATE
+from streamer.training.bars import track
 from streamer.training.corpus import Pack
 from streamer.training.speech import SpeechModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,32 @@ def ctc_greedy(scores: torch.Tensor, tokenizer: Tokenizer) -> str:
 
 @torch.inference_mode()
 def word_error_rates(
-    model: SpeechModel, tokenizer: Tokenizer, pack: Pack, clips: Sequence[int], show: int = 0
+    model: SpeechModel,
+    tokenizer: Tokenizer,
+    pack: Pack,
+    clips: Sequence[int],
+    show: int = 0,
+    progress: bool = True,
 ) -> SpeechScore:
-    """Decode clips one by one with the context the daemon would give them; texts in Whisper's normal form."""
-    import jiwer
-    from rich.progress import track
-    from whisper.normalizers import EnglishTextNormalizer
+    """Decode clips one by one with the context the daemon would give them; texts in Whisper's normal form.
+
+    `show` of them are logged. Raises MissingExtraError without jiwer or openai-whisper's normaliser,
+    StreamerError without clips.
+    """
+    try:
+        import jiwer
+    except ImportError as error:
+        raise MissingExtraError("a word error rate", "train") from error
+    try:
+        from whisper.normalizers import EnglishTextNormalizer
+    except ImportError as error:
+        raise MissingExtraError("Whisper's normal form of texts", "whisper") from error
+    if not clips:
+        raise StreamerError("expected clips to measure a word error rate on, found none")
 
     normal = EnglishTextNormalizer()
     wanted, attended, aligned = [], [], []
-    for i in track(clips, "word error rate"):
+    for i in track(clips, "word error rate", progress):
         audio = pack.audio(i)[: 30 * SAMPLE_RATE]
         padded = np.pad(audio, (0, context_for(len(audio), short=True) - len(audio)))
         states = model.whisper.encode(torch.from_numpy(log_mel(padded))[None]).states
@@ -53,5 +74,5 @@ def word_error_rates(
         attended.append(normal(decode(model.whisper, states, tokenizer, options).text))
         aligned.append(normal(ctc_greedy(model.ctc(states)[0], tokenizer)))
         if len(wanted) <= show:
-            print(f"{wanted[-1]}\n  attention: {attended[-1]}\n  ctc:       {aligned[-1]}")
+            log.info("%s\n  attention: %s\n  ctc:       %s", wanted[-1], attended[-1], aligned[-1])
     return SpeechScore(100 * jiwer.wer(wanted, attended), 100 * jiwer.wer(wanted, aligned), len(wanted))

@@ -30,9 +30,18 @@ def _finish(x: NDArray[np.float64], rng: np.random.Generator) -> Audio:
     return (0.5 * x / peak + floor * rng.standard_normal(len(x))).astype(np.float32)
 
 
+def _gate(t: NDArray[np.float64], on: float, every: float, offset: float) -> NDArray[np.bool_]:
+    """`on` seconds of every `every`; from a whole one where the offset would leave next to nothing of it."""
+    gate: NDArray[np.bool_] = (t + offset) % every < on
+    if gate.sum() < min(on / 2, 0.2) * SAMPLE_RATE:
+        gate = t % every < on
+    return gate
+
+
 def _sweep(hz: NDArray[np.floating[Any]], harmonics: list[float]) -> NDArray[np.float64]:
     phase = 2 * np.pi * np.cumsum(hz) / SAMPLE_RATE
-    return np.sum([a * np.sin((k + 1) * phase) for k, a in enumerate(harmonics)], axis=0)
+    out: NDArray[np.float64] = np.sum([a * np.sin((k + 1) * phase) for k, a in enumerate(harmonics)], axis=0)
+    return out
 
 
 def _coloured(n: int, slope: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -48,7 +57,11 @@ def siren(seconds: float, rng: np.random.Generator) -> Audio:
     low, high = rng.uniform(450, 700), rng.uniform(1000, 1600)
     kind = rng.integers(3)
     rate = rng.uniform(0.15, 0.4) if kind == 0 else rng.uniform(2, 4) if kind == 1 else rng.uniform(0.4, 0.9)
-    wave = np.sin(2 * np.pi * rate * t + rng.uniform(0, 6)) if kind < 2 else np.sign(np.sin(2 * np.pi * rate * t))
+    wave = (
+        np.sin(2 * np.pi * rate * t + rng.uniform(0, 6))
+        if kind < 2
+        else np.sign(np.sin(2 * np.pi * rate * t))
+    )
     hz = low + (high - low) * (0.5 + 0.5 * wave)
     return _finish(_sweep(hz, [1, rng.uniform(0.1, 0.6), rng.uniform(0, 0.4), rng.uniform(0, 0.2)]), rng)
 
@@ -67,7 +80,7 @@ def telephone(seconds: float, rng: np.random.Generator) -> Audio:
     """A bell rung 20 times a second, or a warbling electronic ringer; two seconds on, up to four off."""
     t = _time(seconds)
     on, off = rng.uniform(1, 2), rng.uniform(1, 4)
-    gate = (t + rng.uniform(0, on)) % (on + off) < on
+    gate = _gate(t, on, on + off, rng.uniform(0, on))
     if rng.random() < 0.5:
         strokes = np.exp(-((t * rng.uniform(18, 25)) % 1.0) * 3)
         bells = _sweep(np.full(len(t), rng.uniform(900, 1500)), [1, 0.5, 0.7, 0.3])
@@ -91,7 +104,7 @@ def beep(seconds: float, rng: np.random.Generator) -> Audio:
     """Single beeps, as of a microwave oven."""
     t = _time(seconds)
     length, every = rng.uniform(0.15, 0.6), rng.uniform(1.0, 2.5)
-    gate = (t + rng.uniform(0, every)) % every < length
+    gate = _gate(t, length, every, rng.uniform(0, every))
     return _finish(_sweep(np.full(len(t), rng.uniform(700, 2400)), [1, rng.uniform(0, 0.3)]) * gate, rng)
 
 
@@ -104,7 +117,14 @@ def bell(seconds: float, rng: np.random.Generator) -> Audio:
         u = t - start
         ring = sum(
             a * np.sin(2 * np.pi * base * r * u) * np.exp(-u * d)
-            for r, a, d in ((0.5, 0.5, 0.5), (1, 1, 0.8), (1.19, 0.8, 1.2), (1.5, 0.4, 1.5), (2, 0.9, 2), (2.74, 0.4, 3))
+            for r, a, d in (
+                (0.5, 0.5, 0.5),
+                (1, 1, 0.8),
+                (1.19, 0.8, 1.2),
+                (1.5, 0.4, 1.5),
+                (2, 0.9, 2),
+                (2.74, 0.4, 3),
+            )
         )
         x += np.where(u >= 0, ring, 0)
     return _finish(x, rng)
@@ -170,7 +190,11 @@ def music(seconds: float, rng: np.random.Generator) -> Audio:
     harmonics = [1, *rng.uniform(0, 0.6, 5)]
     for i, start in enumerate(np.arange(0, seconds, beat)):
         chord = rng.choice([0, 5, 7, 9])
-        notes = [*(chord + np.array([0, 4, 7])), 12 + rng.choice(scale)] if i % 4 == 0 else [12 + rng.choice(scale)]
+        notes = (
+            [*(chord + np.array([0, 4, 7])), 12 + rng.choice(scale)]
+            if i % 4 == 0
+            else [12 + rng.choice(scale)]
+        )
         u = t - start
         for note in notes:
             hz = root * 2 ** (note / 12)

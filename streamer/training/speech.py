@@ -11,20 +11,26 @@ from __future__ import annotations
 import json
 import logging
 import math
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamer.errors import StreamerError
 from streamer.nn.heads import CtcHead
 from streamer.nn.whisper import Whisper
+from streamer.training import bars
 from streamer.training.batches import IGNORE, Batch, SpeechBatches
 
 log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +70,34 @@ class SpeechModel(nn.Module):
         )
         scores = self.ctc(states).float().log_softmax(-1).transpose(0, 1)
         lengths = torch.tensor([len(p) for p in batch.pieces])
-        pieces = torch.tensor([p + 1 for row in batch.pieces for p in row])
+        pieces = torch.tensor([p + 1 for row in batch.pieces for p in row], dtype=torch.long)
         frames = torch.full((len(batch.pieces),), scores.shape[0])
         ctc = F.ctc_loss(scores, pieces, frames, lengths, reduction="sum", zero_infinity=True)
         return ctc / max(1, int(lengths.sum())), attention
 
 
-class SpeechTrainer:
-    """Runs `SpeechConfig.steps` steps; keeps `checkpoint.pt` and `log.jsonl` in `folder`."""
+def read_checkpoint(path: Path, model: SpeechModel) -> dict[str, Any]:
+    """A training checkpoint with its weights put into `model`. Raises StreamerError where it does not fit."""
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        model.load_state_dict(saved["model"])
+    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise StreamerError(
+            f"expected {path} to be a checkpoint of a model of this configuration: {error}. "
+            "Take the configuration and vocabulary it was begun with, or a fresh work folder"
+        ) from error
+    return saved
 
-    def __init__(self, model: SpeechModel, batches: SpeechBatches, config: SpeechConfig, folder: Path) -> None:
+
+class SpeechTrainer:
+    """Runs `SpeechConfig.steps` steps; keeps `checkpoint.pt` and `log.jsonl` in `folder`.
+
+    Goes on from a checkpoint that is there. Raises StreamerError for one of another shape.
+    """
+
+    def __init__(
+        self, model: SpeechModel, batches: SpeechBatches, config: SpeechConfig, folder: Path
+    ) -> None:
         self.model, self.batches, self.config, self.folder = model, batches, config, folder
         encoder = list(model.whisper.encoder.parameters())
         new = [*model.whisper.decoder.parameters(), *model.ctc.parameters()]
@@ -85,10 +109,9 @@ class SpeechTrainer:
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = folder / "checkpoint.pt"
+        checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
-            saved = torch.load(checkpoint, weights_only=True)
-            model.load_state_dict(saved["model"])
+            saved = read_checkpoint(checkpoint, model)
             self.optimiser.load_state_dict(saved["optimiser"])
             self.average, self.step = saved["average"], saved["step"]
             log.info("resumed at step %d", self.step)
@@ -105,7 +128,7 @@ class SpeechTrainer:
             },
             scratch,
         )
-        scratch.replace(self.folder / "checkpoint.pt")
+        scratch.replace(self.folder / CHECKPOINT)
 
     def _rate(self) -> tuple[float, float]:
         """Learning rates (encoder, new) of this step: linear warm-up, then half a cosine to a hundredth."""
@@ -141,15 +164,22 @@ class SpeechTrainer:
                 self.average[name].lerp_(value, 1 - decay)
         return ctc.item(), attention.item()
 
+    def _forget_later(self) -> None:
+        """Drop the log's rows of steps that the checkpoint has not: they will come again."""
+        path = self.folder / "log.jsonl"
+        if path.exists():
+            rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= self.step]
+            path.write_text("".join(kept), encoding="utf-8")
+
     def run(self, progress: bool = True) -> None:
         """Train to the configured step; the next batch is made while this one trains."""
-        from rich.progress import Progress
-
         self.model.train()
+        self._forget_later()
         started = time.perf_counter()
         with (
             ThreadPoolExecutor(1, "batches") as maker,
-            Progress(disable=not progress) as bar,
+            bars.progress(progress) as bar,
             open(self.folder / "log.jsonl", "a", encoding="utf-8") as out,
         ):
             task = bar.add_task("speech", total=self.config.steps, completed=self.step)
@@ -161,7 +191,11 @@ class SpeechTrainer:
                 self.step += 1
                 bar.update(task, completed=self.step, description=f"speech ctc {ctc:.2f} att {attention:.2f}")
                 row = {"step": self.step, "ctc": ctc, "attention": attention, "audio": batch.seconds}
-                print(json.dumps({**row, "elapsed": round(time.perf_counter() - started, 1)}), file=out, flush=True)
+                print(
+                    json.dumps({**row, "elapsed": round(time.perf_counter() - started, 1)}),
+                    file=out,
+                    flush=True,
+                )
                 if self.step % self.config.save_every == 0:
                     self.save()
         self.save()

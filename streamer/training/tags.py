@@ -16,9 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from streamer.audio.mel import log_mel
+from streamer.errors import StreamerError
 from streamer.nn.heads import TimeLayerTransformer
 from streamer.nn.whisper import Whisper
+from streamer.resources import nearest
 from streamer.timebase import SAMPLE_RATE, TOKEN
+from streamer.training import bars
 from streamer.training.augment import mix
 from streamer.training.corpus import Pack
 from streamer.training.sounds import MAKERS
@@ -30,7 +33,8 @@ ESC50 = {
     "water_drops": "Drip", "wind": "Wind", "pouring_water": "Pour", "toilet_flush": "Toilet flush",
     "thunderstorm": "Thunderstorm", "crying_baby": "Baby cry, infant cry", "sneezing": "Sneeze",
     "clapping": "Clapping", "breathing": "Breathing", "coughing": "Cough", "footsteps": "Walk, footsteps",
-    "laughing": "Laughter", "brushing_teeth": "Toothbrush", "snoring": "Snoring", "drinking_sipping": "Gurgling",
+    "laughing": "Laughter", "brushing_teeth": "Toothbrush", "snoring": "Snoring",
+    "drinking_sipping": "Gurgling",
     "door_wood_knock": "Knock", "mouse_click": "Mouse", "keyboard_typing": "Computer keyboard",
     "door_wood_creaks": "Creak", "can_opening": "Burst, pop", "washing_machine": "Mechanisms",
     "vacuum_cleaner": "Vacuum cleaner", "clock_alarm": "Alarm clock", "clock_tick": "Tick-tock",
@@ -57,6 +61,20 @@ class Window:
     clip: int = -1
 
 
+def label_of(name: str) -> str:
+    """The one of LABELS that a recording's label means: an ESC-50 class, or one of LABELS itself.
+
+    Raises StreamerError for anything else.
+    """
+    found = ESC50.get(name, name)
+    if found not in LABELS:
+        raise StreamerError(
+            f"expected an ESC-50 class or one of the {len(LABELS)} sounds of the recipe as a label, "
+            f"found {name!r}.{nearest(name, [*ESC50, *LABELS])}"
+        )
+    return found
+
+
 def _crop(audio: Audio, n: int, rng: np.random.Generator) -> tuple[Audio, bool]:
     """A random piece of n samples, and whether it holds a fair part of the clip's loudness."""
     if len(audio) < n:
@@ -77,8 +95,10 @@ def _gain(audio: Audio, rng: np.random.Generator) -> Audio:
     return audio * np.float32(10 ** (rng.uniform(-30, -1) / 20) / peak)
 
 
-def make_windows(sounds: Pack, speech: Pack, speech_clips: Sequence[int], rounds: int, seed: int) -> Iterator[Window]:
-    """Each recorded clip whole, then `rounds` random views of it, alone and under speech; made sounds; speech.
+def make_windows(
+    sounds: Pack, speech: Pack, speech_clips: Sequence[int], rounds: int, seed: int
+) -> Iterator[Window]:
+    """Each recorded clip whole and in `rounds` random views, alone or under speech; made sounds; speech.
 
     Whole clips are for tests; training on them as well does no harm, folds keep them apart.
     """
@@ -93,7 +113,7 @@ def make_windows(sounds: Pack, speech: Pack, speech_clips: Sequence[int], rounds
 
     recorded = [(i, clip) for i, clip in enumerate(sounds.clips) if clip.labels]
     for i, clip in recorded:
-        name = ESC50[clip.labels[0]]
+        name = label_of(clip.labels[0])
         audio = sounds.audio(i)
         whole = np.resize(np.pad(audio, (0, max(0, 5 * SAMPLE_RATE - len(audio)))), 12 * TOKEN)
         yield Window(whole, (name,), clip.fold, i)
@@ -115,7 +135,9 @@ def make_windows(sounds: Pack, speech: Pack, speech_clips: Sequence[int], rounds
             if draw < 0.35:
                 piece, labels = mix(talk(n), piece, float(rng.uniform(-5, 12)), rng), (name, SPEECH)
             elif draw < 0.55 and background:
-                piece = mix(piece, background[int(rng.integers(len(background)))], float(rng.uniform(0, 20)), rng)
+                piece = mix(
+                    piece, background[int(rng.integers(len(background)))], float(rng.uniform(0, 20)), rng
+                )
             yield Window(_gain(piece, rng), labels)
     for _ in range(150 * rounds):
         n = int(rng.choice(lengths))
@@ -133,7 +155,10 @@ def make_windows(sounds: Pack, speech: Pack, speech_clips: Sequence[int], rounds
 
 @dataclass(slots=True)
 class Features:
-    """Pooled layers of windows of one length: values (N, L, T, D) float16, targets (N, C), fold and clip (N,)."""
+    """Pooled layers of windows of one length.
+
+    values (N, L, T, D) float16; targets (N, C); fold and clip (N,).
+    """
 
     values: torch.Tensor
     targets: torch.Tensor
@@ -142,12 +167,12 @@ class Features:
 
 
 @torch.inference_mode()
-def extract(encoder: Whisper, windows: Sequence[Window], batch: int = 16, progress: bool = True) -> list[Features]:
+def extract(
+    encoder: Whisper, windows: Sequence[Window], batch: int = 16, progress: bool = True
+) -> list[Features]:
     """Run the frozen encoder once over every window, as the daemon will; one `Features` for each length."""
-    from rich.progress import Progress
-
     out = []
-    with Progress(disable=not progress) as bar:
+    with bars.progress(progress) as bar:
         task = bar.add_task("sound features", total=len(windows))
         for n in sorted({len(w.samples) for w in windows}):
             group = [w for w in windows if len(w.samples) == n]
@@ -182,7 +207,9 @@ class TagConfig:
     seed: int = 0
 
 
-def fit(features: Sequence[Features], config: TagConfig, leave_fold: int | None = None) -> TimeLayerTransformer:
+def fit(
+    features: Sequence[Features], config: TagConfig, leave_fold: int | None = None
+) -> TimeLayerTransformer:
     """Train a head on everything but one fold. Balanced: windows of rare labels are drawn more often."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -193,10 +220,12 @@ def fit(features: Sequence[Features], config: TagConfig, leave_fold: int | None 
     pools = []
     for f in features:
         keep = np.flatnonzero(f.fold != leave_fold) if leave_fold else np.arange(len(f.fold))
+        if not len(keep):
+            continue
         weight = (f.targets[keep] * (1000 / (count + 10))).sum(1).numpy() + 0.5
         pools.append((f, keep, weight / weight.sum()))
     sizes = np.array([len(keep) for _, keep, _ in pools])
-    steps = config.epochs * int(sizes.sum()) // config.batch
+    steps = max(2, config.epochs * int(sizes.sum()) // config.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=steps, pct_start=0.1)
     head.train()
     for _ in range(steps):
@@ -232,16 +261,28 @@ class Folds:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the folds."""
-        return float(np.mean(self.accuracies))
+        """Mean over the folds; not a number where no clip was for testing."""
+        return float(np.mean(self.accuracies)) if self.accuracies else float("nan")
 
 
 def cross_validate(features: Sequence[Features], config: TagConfig, test: set[int], folds: int = 5) -> Folds:
-    """Accuracy on the whole clips `test` (indices of the pack) by the data's own folds, among their labels."""
+    """Accuracy on the whole clips `test` (indices of the pack) by the data's own folds, among their labels.
+
+    Raises StreamerError where no window belongs to a fold.
+    """
+    if not any((f.fold > 0).any() for f in features):
+        raise StreamerError(
+            f"expected recordings of sounds with a 'fold' from 1 to {folds} in their manifest, found none: "
+            "without them there is nothing to measure on or to choose thresholds by"
+        )
     right: list[float] = []
     all_scores, all_targets = [], []
-    labels = sorted({int(t.argmax()) for f in features for t, c in zip(f.targets, f.clip, strict=True) if c in test})
+    labels = sorted(
+        {int(t.argmax()) for f in features for t, c in zip(f.targets, f.clip, strict=True) if c in test}
+    )
     for fold in range(1, folds + 1):
+        if not any((f.fold == fold).any() for f in features):
+            continue
         head = fit(features, config, leave_fold=fold)
         hits = total = 0
         for f in features:
@@ -255,21 +296,32 @@ def cross_validate(features: Sequence[Features], config: TagConfig, test: set[in
                 if c in test:
                     hits += labels[int(s[labels].argmax())] == int(t.argmax())
                     total += 1
-        right.append(hits / max(1, total))
+        if total:
+            right.append(hits / total)
     return Folds(right, np.concatenate(all_scores), np.concatenate(all_targets))
 
 
 def choose_thresholds(
-    got: NDArray[np.float32], targets: NDArray[np.float32], precision: float = 0.9, low: float = 0.25, high: float = 0.9
+    got: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    precision: float = 0.9,
+    low: float = 0.25,
+    high: float = 0.9,
 ) -> list[float]:
-    """For each label the lowest threshold with that precision on held-out windows, within bounds."""
+    """For each label the lowest threshold with that precision on held-out windows, in steps of 0.001.
+
+    `high` where none within the bounds reaches it; 0.5 for a label with fewer than three examples.
+    """
+    grid = np.round(np.arange(round(1000 * low), round(1000 * high) + 1) / 1000, 3)
     out = []
     for c in range(got.shape[1]):
-        chosen = high if targets[:, c].sum() >= 3 else 0.5
-        order = np.argsort(-got[:, c])
-        hits = np.cumsum(targets[order, c])
-        reached = np.flatnonzero(hits / np.arange(1, len(order) + 1) >= precision)
-        if targets[:, c].sum() >= 3 and len(reached):
-            chosen = float(got[order[reached[-1]], c])
-        out.append(round(min(max(chosen, low), high), 3))
+        if targets[:, c].sum() < 3:
+            out.append(0.5)
+            continue
+        order = np.argsort(got[:, c])
+        first = np.searchsorted(got[order, c].astype(np.float64), grid)
+        hits = np.append(np.cumsum(targets[order[::-1], c])[::-1], 0.0)[first]
+        flagged = len(order) - first
+        reached = np.flatnonzero((flagged > 0) & (hits >= precision * flagged))
+        out.append(float(grid[reached[0]]) if len(reached) else high)
     return out
