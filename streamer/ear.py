@@ -21,7 +21,7 @@ from streamer.audio.recent import Recent
 from streamer.audio.ring import Block, End, Gap
 from streamer.config import Config
 from streamer.events import Event, Level, SpeechStarted, SpeechStopped, StreamGap
-from streamer.passes import Kind, Pass
+from streamer.passes import SHORTEST_VIEW, Kind, Pass
 from streamer.timebase import FRAME, TOKEN, floor_to, to_samples, to_seconds
 from streamer.vad.base import Vad
 from streamer.vad.segmenter import Boundary, Segmenter, Started
@@ -67,9 +67,10 @@ class Ear:
     def pause(self) -> Iterator[Event | Pass]:
         """Stop listening here: an open utterance ends, what arrives from now on is not heard."""
         if self._paused_at is None:
-            yield from self._complete_frame()
             yield from self._boundaries(self._segmenter.flush("gap"))
-            self._paused_at = self.position
+            yield from self._last_sounds()
+            # To the sample, so that a stream resumed at once goes on where it was.
+            self._paused_at = self.position + self._filled
 
     def resume(self, position: int) -> Iterator[Event | Pass]:
         """Listen again from sample index `position` on; the time between is a gap."""
@@ -124,13 +125,19 @@ class Ear:
             and position % self._hop == 0
             and (spoken is None or position - spoken.start >= self._window)
         ):
-            yield self._ambient(position - self._window)
+            yield from self._ambient() if self._audible else (self._silent(),)
 
-    def _ambient(self, start: int) -> Pass:
-        audible, self._audible = self._audible, False
-        if not audible:
-            return self._silent()
-        return self._pass(Kind.AMBIENT, max(start, self._recent.start), self.position)
+    def _ambient(self) -> Iterator[Pass]:
+        """The last window, in whole tokens up to here. What is too short to judge waits for the next tick."""
+        length = floor_to(min(self._window, self.position - self._recent.start), TOKEN)
+        if length >= SHORTEST_VIEW * TOKEN:
+            self._audible = False
+            yield self._pass(Kind.AMBIENT, self.position - length, self.position)
+
+    def _last_sounds(self) -> Iterator[Pass]:
+        """What was heard since the last tick, where there will be no next one."""
+        if self._config.sounds.enabled and self._audible:
+            yield from self._ambient()
 
     def _pass(self, kind: Kind, start: int, end: int, utterance: int = 0) -> Pass:
         return Pass(self.stream, kind, start, end, self._recent.cut(start, end), time.monotonic(), utterance)
@@ -168,6 +175,7 @@ class Ear:
         if whole > before:
             yield from self._complete_frame()
             yield from self._boundaries(self._segmenter.skip(whole - self.position))
+            yield from self._last_sounds()
             self._recent.reset(whole)
             self._meter.reset(whole)
             self._vad.reset()
@@ -183,6 +191,5 @@ class Ear:
             yield from self._complete_frame()
             if self._config.live.captions:
                 yield from self._boundaries(self._segmenter.flush())
-            if self._config.sounds.enabled and self._audible:
-                yield self._ambient(floor_to(max(0, self.position - self._window), TOKEN))
+            yield from self._last_sounds()
         yield self._silent(Kind.END)

@@ -8,6 +8,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+SHORTEST_VIEW = 2
+"""Pooled tokens a tag window must have: the head cannot judge less, the next window will."""
+
 
 class Kind(IntEnum):
     """Why a pass is wanted; the order in which they matter."""

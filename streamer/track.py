@@ -21,12 +21,9 @@ from streamer.events import (
     Word,
 )
 from streamer.nn.checkpoint import LoadedModel
-from streamer.passes import Kind, Pass
+from streamer.passes import SHORTEST_VIEW, Kind, Pass
 from streamer.tagging.detector import Change, Detector, Onset, top_k
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to_seconds
-
-SHORTEST_VIEW = 2
-"""Pooled tokens a tag window must have: the head cannot judge less, the next window will."""
 
 
 class Track:
@@ -44,18 +41,25 @@ class Track:
         self._hop = to_samples(config.sounds.hop)
         self._window = to_samples(config.sounds.window)
         self._heard = 0
-        """Sample index up to which tag slots are done."""
+        """Sample index up to which tag slots are done or asked for."""
         self._detector = (
             Detector(model.labels, model.thresholds, config.sounds)
             if config.sounds.enabled and model.tags
             else None
         )
+        segment = config.segment
+        # The segmenter may cut a long utterance anywhere behind this. A word from after the cut must not
+        # have become stable before it, for it belongs to the next utterance.
+        self._uncut = to_samples(segment.longest - min(segment.cut_search, segment.longest / 2)) - FRAME
         self.position = 0
         """Sample index up to which everything has been inferred."""
         self.finals = 0
 
-    def request(self, p: Pass) -> Request:
-        """What the engine shall do for a pass that needs it."""
+    def request(self, p: Pass) -> Request | None:
+        """What the engine shall do for a pass that needs it; None where nothing of it is wanted any more.
+
+        Every request has to be run and its result given to `events`, in order: its tag slots count as done.
+        """
         text = None
         if p.has_text:
             if p.utterance != self._utterance:
@@ -69,7 +73,10 @@ class Track:
                 prefix=self._policy.committed,
                 duration=len(p.samples) / SAMPLE_RATE,
             )
-        return Request(p.samples, text, self._frames if text else (), self._windows(p))
+        windows = self._windows(p)
+        if text is None and not windows:
+            return None
+        return Request(p.samples, text, self._frames if text else (), windows)
 
     def _windows(self, p: Pass) -> tuple[tuple[int, int], ...]:
         """The tag windows due in a pass, in pooled tokens from its start: one for each hop not heard yet."""
@@ -85,23 +92,21 @@ class Track:
             begin = max(0, last - self._window // TOKEN)
             if last - begin >= SHORTEST_VIEW:
                 windows.append((begin, last))
+                self._heard = end
         return tuple(windows)
 
     def events(self, p: Pass, request: Request | None, result: Result | None) -> Iterator[Event]:
-        """What a finished pass says. `request` and `result` are None for passes without the encoder."""
+        """What a finished pass says. `request` and `result` are None where the encoder was not needed."""
         if request is not None and result is not None:
             if request.windows:
                 yield from self._sounds(p, request, result)
-                self._heard = max(self._heard, p.start + request.windows[-1][1] * TOKEN)
             if p.kind is Kind.PARTIAL:
                 yield from self._partial(p, result)
             elif p.kind is Kind.FINAL:
                 yield self._final(p, result)
-        elif self._detector is not None:
-            if p.kind is Kind.SILENT:
-                yield from map(self._change, self._detector.silence(p.end))
-            else:
-                yield from map(self._change, self._detector.flush(p.end))
+        elif self._detector is not None and p.kind in (Kind.SILENT, Kind.END):
+            is_over = p.kind is Kind.END
+            yield from map(self._change, (self._detector.flush if is_over else self._detector.silence)(p.end))
             self._heard = max(self._heard, p.end)
         self.position = max(self.position, p.end)
 
@@ -141,7 +146,8 @@ class Track:
     def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
         decoded = result.decoded
         assert decoded is not None
-        self._policy.hypothesis(decoded.tokens, decoded.language)
+        if len(p.samples) <= self._uncut:
+            self._policy.hypothesis(decoded.tokens, decoded.language)
         self._frames = result.frames[: len(self._policy.committed)]
         if decoded.text:
             yield TranscriptPartial(

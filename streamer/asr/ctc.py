@@ -38,25 +38,26 @@ def decode_ctc(
 ) -> CtcPath:
     """The greedy path through logits (T, 1 + pieces), blank first, piece i being token i - 1.
 
-    `options.prefix` is kept as it is, heard at `prefix_frames`; the path goes on behind it.
+    `options.prefix` is kept as it is. Where the path begins with it, it is followed; else the prefix was
+    heard at `prefix_frames`, of an earlier pass, and the path goes on behind them.
     `no_speech_prob` is how sure the branch is of hearing nothing where it is least sure.
     """
     logprobs = logits.float().log_softmax(-1)
     best, path = (x.tolist() for x in logprobs.max(-1))
-    tokens, frames = list(options.prefix), list(prefix_frames)
-    if len(tokens) != len(frames):
-        raise ValueError(f"expected a frame for each of {len(tokens)} prefix tokens, found {len(frames)}")
-    chosen = [best[frame] for frame in frames]
-    # The prefix's last piece may go on for some frames: that is no repetition.
-    previous = tokens[-1] + 1 if tokens else BLANK
-    for frame in range(frames[-1] + 1 if frames else 0, len(path)):
-        piece = path[frame]
-        if piece not in (BLANK, previous):
-            tokens.append(piece - 1)
-            frames.append(frame)
-            chosen.append(best[frame])
-        previous = piece
-    sampled = chosen[len(options.prefix) :]
+    prefix = tuple(options.prefix)
+    if len(prefix) != len(prefix_frames):
+        raise ValueError(
+            f"expected a frame for each of {len(prefix)} prefix tokens, found {len(prefix_frames)}"
+        )
+    tokens, frames = _collapse(path, 0, BLANK)
+    if tuple(tokens[: len(prefix)]) != prefix:
+        # This audio may end before that of the earlier pass did.
+        known = [min(frame, max(0, len(path) - 1)) for frame in prefix_frames]
+        # The prefix's last piece may go on for some frames: that is no repetition.
+        tokens, frames = _collapse(path, known[-1] + 1, prefix[-1] + 1)
+        tokens, frames = [*prefix, *tokens], [*known, *frames]
+    chosen = [best[frame] for frame in frames] if path else [0.0] * len(frames)
+    sampled = chosen[len(prefix) :]
     decoded = Decoded(
         tokens=tuple(tokens),
         prefix_length=len(options.prefix),
@@ -72,6 +73,17 @@ def decode_ctc(
         broke_loop=False,
     )
     return CtcPath(decoded, tuple(frames))
+
+
+def _collapse(path: Sequence[int], first: int, previous: int) -> tuple[list[int], list[int]]:
+    """Tokens and frames of a path from frame `first` on, `previous` being the piece before it."""
+    tokens, frames = [], []
+    for frame in range(first, len(path)):
+        if path[frame] not in (BLANK, previous):
+            tokens.append(path[frame] - 1)
+            frames.append(frame)
+        previous = path[frame]
+    return tokens, frames
 
 
 def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int) -> list[TimedWord]:

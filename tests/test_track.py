@@ -1,0 +1,359 @@
+"""What a track asks of the engine and what it says of the answers, whatever the scheduler leaves out."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamer.asr.ctc import decode_ctc
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.words import TimedWord
+from streamer.audio.ring import Block, End
+from streamer.config import Config
+from streamer.ear import Ear
+from streamer.engine import Engine, Request, Result
+from streamer.events import Event, SoundStarted, SoundStopped, SoundTags, TranscriptFinal, TranscriptPartial
+from streamer.passes import Kind, Pass
+from streamer.scheduler import Scheduler
+from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, to_samples, to_seconds
+from streamer.track import Track
+from streamer.vad.base import make_vad
+from tests.asr.test_ctc import frames_of, logits
+from tests.test_pipeline import conversation
+from tests.tiny import LABELS, tiny_model, tiny_tokenizer
+
+CONFIG = Config()
+HOP = to_samples(CONFIG.sounds.hop)
+MODEL = tiny_model()
+TOKENIZER = tiny_tokenizer()
+DOG, SIREN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+
+
+def make(config: Config = CONFIG) -> Track:
+    return Track("s", config, MODEL, TOKENIZER)
+
+
+def a_pass(kind: Kind, start: float, end: float, utterance: int = 0) -> Pass:
+    first, last = to_samples(start), to_samples(end)
+    samples = np.zeros(last - first if kind < Kind.SILENT else 0, np.float32)
+    return Pass("s", kind, first, last, samples, time.monotonic(), utterance)
+
+
+def ambient(end: float) -> Pass:
+    return a_pass(Kind.AMBIENT, max(0.0, end - 4.0), end)
+
+
+def silent(at: float) -> Pass:
+    return a_pass(Kind.SILENT, at, at)
+
+
+def answer(request: Request, path: str = "", scores: Any = (0.0, 0.0, 0.0), words: Any = ()) -> Result:
+    """What an engine might say: this path through the CTC branch, these scores for every window."""
+    table = np.tile(np.asarray(scores, np.float32), (len(request.windows), 1))
+    if request.text is None:
+        return Result(scores=table)
+    got = decode_ctc(logits(frames_of(path)), TOKENIZER, request.text, request.prefix_frames)
+    return Result(got.decoded, list(words), got.frames, table)
+
+
+def do(track: Track, p: Pass, path: str = "", **options: Any) -> list[Event]:
+    """One pass, from the request to the events."""
+    request = track.request(p) if p.needs_encoder else None
+    result = answer(request, path, **options) if request is not None else None
+    return list(track.events(p, request, result))
+
+
+def tagged(events: list[Event]) -> list[tuple[float, float]]:
+    return [(e.start, e.end) for e in events if isinstance(e, SoundTags)]
+
+
+# Tag slots.
+
+
+def test_one_window_a_hop() -> None:
+    track = make()
+    events = do(track, ambient(0.8)) + do(track, ambient(1.6)) + do(track, ambient(5.6))
+    # The last was stretched over the hops between: each still gets its own window.
+    ends = [end for _, end in tagged(events)]
+    assert ends == [0.8, 1.6, 2.4, 3.2, 4.0, 4.8, 5.6]
+    assert tagged(events)[-1] == (1.6, 5.6)
+
+
+def test_a_speech_pass_does_the_slots_that_nobody_did() -> None:
+    track = make()
+    do(track, ambient(2.4))
+    assert tagged(do(track, a_pass(Kind.PARTIAL, 2.0, 3.2, 1))) == [(2.0, 3.2)]
+    assert tagged(do(track, a_pass(Kind.PARTIAL, 2.0, 4.0, 1))) == [(2.0, 4.0)]
+    assert tagged(do(track, a_pass(Kind.FINAL, 2.0, 5.7, 1))) == [(2.0, 4.8), (2.0, 5.6)]
+    assert tagged(do(track, ambient(6.4))) == [(2.4, 6.4)]
+
+
+def test_an_utterance_off_the_grid_has_every_window_once() -> None:
+    """Tokens count from its first sample; a window then ends up to one token before its slot does."""
+    track = make()
+    events: list[Event] = []
+    for end in (1.6, 2.4, 3.2):
+        events += do(track, a_pass(Kind.PARTIAL, 0.5, end, 1))
+    events += do(track, a_pass(Kind.FINAL, 0.5, 3.4, 1))
+    assert tagged(events) == [(0.5, 1.3), (0.5, 2.1), (0.5, 2.9)]
+
+
+def test_two_passes_in_one_batch_share_no_slot() -> None:
+    """The second is asked before the first is answered."""
+    track = make()
+    first, second = a_pass(Kind.FINAL, 0.8, 4.3, 1), ambient(4.8)
+    requests = [track.request(p) for p in (first, second)]
+    events: list[Event] = []
+    for p, request in zip((first, second), requests, strict=True):
+        assert request is not None
+        events += track.events(p, request, answer(request))
+    assert tagged(events) == [(0.8, 1.6), (0.8, 2.4), (0.8, 3.2), (0.8, 4.0), (0.8, 4.8)]
+
+
+def test_a_pass_of_which_nothing_is_wanted_any_more_costs_nothing() -> None:
+    track = make()
+    do(track, a_pass(Kind.FINAL, 2.0, 8.1, 1))
+    late = ambient(2.4)
+    assert track.request(late) is None
+    assert list(track.events(late, None, None)) == []
+    assert track.position == to_samples(8.1)
+
+
+def test_without_a_tag_head_sounds_cost_nothing() -> None:
+    track = Track("s", CONFIG, replace(MODEL, tags=None, labels=(), thresholds=()), TOKENIZER)
+    assert track.request(ambient(4.0)) is None
+    assert do(track, silent(4.8)) == []
+    assert do(track, a_pass(Kind.END, 5.0, 5.0)) == []
+    assert track.request(a_pass(Kind.FINAL, 0.0, 2.0, 1)) is not None
+
+
+def run_ear(config: Config) -> list[Pass]:
+    ear = Ear("s", config, make_vad(config.vad))
+    audio = conversation()[: 16 * SAMPLE_RATE + 321]
+    said = [*ear.hear(Block(0, audio)), *ear.hear(End())]
+    return [one for one in said if isinstance(one, Pass)]
+
+
+CONFIGS = [
+    Config.model_validate(c)
+    for c in (
+        {},
+        {"live": {"partials": False}},
+        {"live": {"step": 1.2}, "sounds": {"hop": 0.4, "window": 2.0}},
+        {"live": {"step": 0.4}, "sounds": {"hop": 2.0}},
+    )
+]
+PASSES = [run_ear(config) for config in CONFIGS]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, len(CONFIGS) - 1), st.data())
+def test_slots_are_done_once_and_in_order_whatever_the_load(which: int, data: st.DataObject) -> None:
+    """The real ear's passes through the real scheduler, which is emptied now and then."""
+    config = CONFIGS[which]
+    hop, track = to_samples(config.sounds.hop), make(config)
+    scheduler = Scheduler(lambda _: 1, partial_patience=0.8, ambient_patience=4.0, backlog=10**9)
+    ends: list[int] = []
+    windows: list[tuple[int, int]] = []
+    finals: list[int] = []
+
+    def infer() -> None:
+        batch = scheduler.next(0)
+        requests = [track.request(p) if p.needs_encoder else None for p in batch]
+        for p, request in zip(batch, requests, strict=True):
+            if p.kind is Kind.FINAL:
+                finals.append(p.utterance)
+            for first, last in request.windows if request is not None else ():
+                assert 2 <= last - first <= to_samples(config.sounds.window) // TOKEN
+                assert 0 <= first < last <= len(p.samples) // TOKEN
+                windows.append((p.start + first * TOKEN, p.start + last * TOKEN))
+                ends.append(windows[-1][1])
+            list(track.events(p, request, None if request is None else answer(request)))
+
+    for p in PASSES[which]:
+        scheduler.submit(p)
+        for _ in range(data.draw(st.integers(0, 2))):
+            infer()
+    while scheduler.waiting:
+        infer()
+    assert len(set(windows)) == len(windows)
+    assert ends == sorted(ends)
+    slots = [-(-end // hop) for end in ends]
+    last = max(p.end for p in PASSES[which])
+    assert (
+        len(set(slots)) >= len(slots) - (last % hop != 0) * 2
+    )  # the tail's windows end where the stream does
+    assert finals == sorted(p.utterance for p in PASSES[which] if p.kind is Kind.FINAL)
+    assert track.finals == len(finals)
+    assert track.position == last
+
+
+@pytest.mark.parametrize("which", range(len(CONFIGS)))
+def test_unhurried_no_audible_slot_is_left_out(which: int) -> None:
+    config = CONFIGS[which]
+    hop, track = to_samples(config.sounds.hop), make(config)
+    done: set[int] = set()
+    quiet: set[int] = set()
+    for p in PASSES[which]:
+        request = track.request(p) if p.needs_encoder else None
+        if p.kind is Kind.SILENT:
+            quiet.add(p.end // hop)
+        if request is not None:
+            done |= {-(-(p.start + last * TOKEN) // hop) for _, last in request.windows}
+        list(track.events(p, request, None if request is None else answer(request)))
+    end = PASSES[which][-1].end // hop
+    missing = set(range(1, end + 1)) - done - quiet
+    # An utterance's first slot may be too close to its start to be judged by itself.
+    assert len(missing) <= 1 + sum(p.kind is Kind.FINAL for p in PASSES[which]), missing
+
+
+# Sounds.
+
+
+def test_a_sound_starts_stops_and_is_reported_once() -> None:
+    track = make()
+    events: list[Event] = []
+    for i in range(1, 16):
+        events += do(track, ambient(i * 0.8), scores=DOG if 5 <= i <= 10 else (0, 0, 0))
+    changes = [e for e in events if isinstance(e, SoundStarted | SoundStopped)]
+    assert [(e.type, e.label, e.id) for e in changes] == [
+        ("sound.started", "Dog", "/m/0bt9lr"),
+        ("sound.stopped", "Dog", "/m/0bt9lr"),
+    ]
+    assert changes[0].start == changes[1].start == 3.2
+
+
+def test_what_goes_on_at_the_end_is_closed() -> None:
+    track = make()
+    for i in (1, 2, 3):
+        do(track, ambient(i * 0.8), scores=SIREN)
+    (stopped,) = do(track, a_pass(Kind.END, 2.5, 2.5))
+    assert isinstance(stopped, SoundStopped)
+    assert (stopped.label, stopped.end) == ("Siren", 2.4)
+    assert track.position == to_samples(2.5)
+
+
+def test_silence_lets_sounds_stop() -> None:
+    track = make()
+    for i in (1, 2, 3):
+        do(track, ambient(i * 0.8), scores=SIREN)
+    events = [e for i in range(4, 10) for e in do(track, silent(i * 0.8))]
+    (stopped,) = events
+    assert isinstance(stopped, SoundStopped)
+    assert stopped.end <= 2.4
+    # The slots of the silence are done: nobody asks for them again.
+    assert [end for _, end in tagged(do(track, ambient(8.0)))] == [8.0]
+
+
+# Words.
+
+
+def test_partials_become_stable_and_the_final_keeps_it() -> None:
+    track = make()
+    said = [
+        do(track, a_pass(Kind.PARTIAL, 0, 0.8 + i * 0.8, 1), path)
+        for i, path in enumerate(("-ab- cd", "-ab- cd- ef", "-ab- cx- eg--"))
+    ]
+    partials = [e for events in said for e in events if isinstance(e, TranscriptPartial)]
+    assert [(e.text, e.stable) for e in partials] == [
+        ("ab cd", ""),
+        ("ab cd ef", "ab"),
+        ("ab cx eg", "ab"),
+    ]
+    assert (partials[1].start, partials[1].end) == (0.0, 1.6)
+    # Heard otherwise now, but what was stable stays.
+    final = do(track, a_pass(Kind.FINAL, 0, 3.0, 1), "-xy- cz- eg")[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert final.text.startswith("ab")
+    assert final.latency_ms >= 0
+    assert track.finals == 1
+
+
+def test_the_next_pass_gets_the_stable_tokens_and_where_they_were_heard() -> None:
+    track = make()
+    do(track, a_pass(Kind.PARTIAL, 0, 0.8, 1), "-ab- cd")
+    do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd- ef")
+    request = track.request(a_pass(Kind.FINAL, 0, 2.0, 1))
+    assert request is not None
+    assert request.text is not None
+    assert bytes(request.text.prefix) == b"ab"
+    assert request.prefix_frames == (1, 2)
+    assert request.text.duration == 2.0
+    # Another utterance begins with nothing.
+    request = track.request(a_pass(Kind.PARTIAL, 2.4, 3.2, 2))
+    assert request is not None
+    assert request.text is not None
+    assert (request.text.prefix, request.prefix_frames) == ((), ())
+
+
+def test_nothing_becomes_stable_that_a_cut_may_take_away() -> None:
+    """The segmenter cuts at the quietest point of the last 5 s of 28: later words are the next's."""
+    track = make()
+    for end in (22.0, 22.8, 23.6, 24.4):
+        events = do(
+            track, a_pass(Kind.PARTIAL, 0, end, 1), "ab- cd- ef" if end < 23 else "ab- cd- ef- gh- ij"
+        )
+    assert isinstance(events[-1], TranscriptPartial)
+    assert (events[-1].text, events[-1].stable) == ("ab cd ef gh ij", "ab cd")
+
+
+def test_nothing_understood_gives_no_partial_and_an_empty_final() -> None:
+    track = make()
+    assert not [e for e in do(track, a_pass(Kind.PARTIAL, 0, 0.8, 1), "---") if "transcript" in e.type]
+    final = do(track, a_pass(Kind.FINAL, 0, 1.0, 1), "---")[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert (final.text, final.words) == ("", [])
+
+
+def test_words_are_on_the_streams_clock() -> None:
+    track = make()
+    words = [TimedWord("ab", 10, 20, 0.51234), TimedWord("cd", 45, 99, 1.0)]
+    final = do(track, a_pass(Kind.FINAL, 61.2, 62.2, 7), "ab cd", words=words)[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert [(w.text, w.start, w.end) for w in final.words] == [("ab", 61.4, 61.6), ("cd", 62.1, 62.2)]
+    assert final.words[0].probability == 0.512
+
+
+def test_every_event_of_the_real_engine_is_inside_its_pass() -> None:
+    """Random weights say much nonsense, and all of it has to be in place."""
+    engine, track = Engine(MODEL, TOKENIZER), make()
+    rng = np.random.default_rng(0)
+    seen: dict[str, int] = defaultdict(int)
+    for kind, start, end in (
+        (Kind.PARTIAL, 8000, 20800),
+        (Kind.PARTIAL, 8000, 33600),
+        (Kind.FINAL, 8000, 36480),
+    ):
+        samples: NDArray[np.float32] = (0.1 * rng.standard_normal(end - start)).astype(np.float32)
+        p = Pass("s", kind, start, end, samples, time.monotonic(), 1)
+        request = track.request(p)
+        assert request is not None
+        for event in track.events(p, request, engine.run([request])[0]):
+            seen[event.type] += 1
+            if isinstance(event, SoundTags | TranscriptFinal):
+                assert to_seconds(start) <= event.start < event.end <= to_seconds(end)
+            if isinstance(event, SoundTags):
+                assert {tag.label for tag in event.tags} == {label.name for label in LABELS}
+            if isinstance(event, TranscriptFinal):
+                at = event.start
+                for word in event.words:
+                    assert at <= word.start <= word.end <= event.end
+                    assert round((word.start - to_seconds(start)) * 1000) % (FRAME // 16) == 0
+                    at = word.start
+    assert seen["transcript.final"] == 1
+    assert seen["sound.tags"] == 1  # the slot at 1.6 s: the one at 0.8 s is too close to the start
+
+
+def test_options_follow_the_settings() -> None:
+    config = Config.model_validate({"model": {"language": "auto", "task": "translate"}})
+    request = make(config).request(a_pass(Kind.FINAL, 0, 1, 1))
+    assert request is not None
+    assert request.text == DecodeOptions(language=None, task="translate", prefix=(), duration=1.0)
