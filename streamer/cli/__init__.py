@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import streamer
-from streamer.cli import check, config, devices, listen, models, run, transcribe
+from streamer.cli import check, config, devices, listen, models, run, train, transcribe
 from streamer.errors import ConfigError, StreamerError
 
 
@@ -53,6 +53,7 @@ for _command in (
     devices.devices,
     check.check,
     models.models,
+    train.train,
     config.config,
 ):
     main.add_command(_command)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
 import random
 import re
 from pathlib import Path
@@ -29,7 +28,7 @@ from streamer.tagging.labels import by_name
 from streamer.training.batches import SpeechBatches
 from streamer.training.config import BundledConfig
 from streamer.training.corpus import Clip, Pack, read_manifest
-from streamer.training.speech import CHECKPOINT, SpeechModel, SpeechTrainer, read_checkpoint
+from streamer.training.speech import CHECKPOINT, UNREADABLE, SpeechModel, SpeechTrainer, read_checkpoint
 from streamer.training.tags import LABELS, choose_thresholds, cross_validate, extract, fit, make_windows
 from streamer.training.vocabulary import train_to_file
 
@@ -63,7 +62,7 @@ def read_teacher(path: Path) -> dict[str, Tensor]:
             tensors = load_file(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)["model_state_dict"]
-    except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, SafetensorError) as error:
         raise CheckpointError(f"cannot read the teacher {path}: {error}. {advice}") from error
     encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
     if (conv := encoder.get("encoder.conv1.weight")) is None:

@@ -31,6 +31,8 @@ from streamer.training.batches import IGNORE, Batch, SpeechBatches
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
+UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError)
+"""What `torch.load` raises for a file that is damaged or something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ def read_checkpoint(path: Path, model: SpeechModel) -> dict[str, Any]:
     try:
         saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         model.load_state_dict(saved["model"])
-    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise StreamerError(
-            f"expected {path} to be a checkpoint of a model of this configuration: {error}. "
+            f"expected {path} to be a checkpoint of a model of this configuration: {str(error)[:200]}. "
             "Take the configuration and vocabulary it was begun with, or a fresh work folder"
         ) from error
     return saved

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.training.augment import band, change_speed, companded, mask_mel, mix, reverberate, spoil
+from tests.training.corpora import RATE, noise, tone
+
+
+@pytest.mark.parametrize("snr", [-5.0, 0.0, 20.0])
+@pytest.mark.parametrize("length", [0.2, 1.0, 3.0])  # shorter than, as long as and longer than the speech
+def test_mix_reaches_the_ratio(snr: float, length: float) -> None:
+    speech, under = tone(1.0, 440), noise(length, 1)
+    mixed = mix(speech, under, snr, np.random.default_rng(0))
+    added = mixed - speech
+    assert len(mixed) == len(speech)
+    assert mixed.dtype == np.float32
+    got = 10 * np.log10(np.mean(speech.astype(float) ** 2) / np.mean(added.astype(float) ** 2))
+    assert got == pytest.approx(snr, abs=0.05)
+
+
+def test_mixing_with_silence_changes_nothing() -> None:
+    speech, silence, rng = tone(0.5, 440), np.zeros(RATE, np.float32), np.random.default_rng(0)
+    np.testing.assert_array_equal(mix(speech, silence, 3, rng), speech)
+    np.testing.assert_array_equal(mix(silence, speech, 3, rng), silence)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.12])
+def test_speed_moves_length_and_pitch(factor: float) -> None:
+    out = change_speed(tone(1.0, 400), factor)
+    assert len(out) == pytest.approx(RATE / factor, abs=2)
+    peak = np.abs(np.fft.rfft(out)).argmax() * RATE / len(out)
+    assert peak == pytest.approx(400 * factor, abs=2)
+
+
+def test_band_keeps_its_band_only() -> None:
+    inside, outside = tone(1.0, 1000), tone(1.0, 6000)
+    np.testing.assert_allclose(band(inside + outside, 300, 3400), inside, atol=1e-4)
+
+
+def test_companding_is_close_and_coarse() -> None:
+    x = np.linspace(-1, 1, 5001, dtype=np.float32)
+    y = companded(x)
+    assert np.abs(y - x).max() < 0.03
+    assert len(np.unique(y)) <= 255
+
+
+def test_a_room_keeps_the_direct_sound_and_adds_a_tail() -> None:
+    click = np.zeros(RATE, np.float32)
+    click[100] = 1
+    out = reverberate(click, 0.3, np.random.default_rng(0))
+    assert out[100] == pytest.approx(1, abs=1e-5)
+    assert np.abs(out[:100]).max() < 1e-5
+    assert 0.01 < np.sqrt((out[101:] ** 2).sum()) < 0.6
+
+
+def test_spoiling_is_a_function_of_the_generator() -> None:
+    audio, noises = tone(1.0, 300), [noise(2.0)]
+    outs = [spoil(audio, noises, np.random.default_rng(s)) for s in (*range(30), *range(30))]
+    for one, again in zip(outs[:30], outs[30:], strict=True):
+        np.testing.assert_array_equal(one, again)
+        assert one.dtype == np.float32
+        assert np.isfinite(one).all()
+        assert 0.05 < np.abs(one).max() < 0.96
+    assert len({out.tobytes() for out in outs}) == 30
+
+
+def test_spoiling_never_cuts_words_off() -> None:
+    """Slowed down, a recording near the longest context would lose its end."""
+    audio = noise(1.0)
+    lengths = [len(spoil(audio, [], np.random.default_rng(s), longest=int(1.02 * RATE))) for s in range(40)]
+    assert max(lengths) <= 1.02 * RATE
+    assert min(lengths) < 0.95 * RATE
+
+
+def test_masks_leave_most_of_a_mel() -> None:
+    whole = np.random.default_rng(1).random((80, 300), dtype=np.float32)
+    masked = whole.copy()
+    mask_mel(masked, np.random.default_rng(0))
+    changed = (masked != whole).mean()
+    assert 0 < changed < 0.7
+    np.testing.assert_allclose(masked[masked != whole], whole.mean(), atol=1e-6)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from streamer.asr.tokenizer import load_tokenizer
+from streamer.errors import CheckpointError, StreamerError
+from streamer.nn.checkpoint import load
+from streamer.training.bundled import BundledRecipe, held_out_speakers, is_training, read_teacher
+from streamer.training.config import load_config
+from streamer.training.corpus import Clip, Pack
+from streamer.training.tags import LABELS
+from tests.training.corpora import CONFIG, write_data, write_teacher
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data`, `teacher.safetensors` and a `work` folder that is packed."""
+    root = tmp_path_factory.mktemp("recipe")
+    write_data(root / "data")
+    write_teacher(root / "teacher.safetensors")
+    (root / "my.toml").write_text(CONFIG)
+    recipe(root, root / "work").pack()
+    return root
+
+
+def recipe(root: Path, work: Path) -> BundledRecipe:
+    config = load_config(root / "my.toml")
+    return BundledRecipe(root / "data", work, root / "teacher.safetensors", config, progress=False)
+
+
+@pytest.fixture
+def made(packed: Path, tmp_path: Path) -> BundledRecipe:
+    """A packed recipe with a work folder of its own."""
+    shutil.copytree(packed / "work", tmp_path / "work")
+    return recipe(packed, tmp_path / "work")
+
+
+def test_every_tenth_speaker_is_held_out() -> None:
+    clips = [Clip(f"{i}", "", "libri", speaker=f"p{i:02}", text="x") for i in range(25)]
+    clips.append(Clip("other", "", "other", speaker="aa", text="x"))
+    held = held_out_speakers(clips, "libri")
+    assert held == {"p00", "p10", "p20"}
+    assert not any(is_training(c, held) for c in clips if c.speaker in held)
+    assert is_training(clips[1], held)
+    assert not is_training(replace(clips[1], split="test"), held)
+    assert not is_training(replace(clips[1], text=""), held)
+
+
+def test_held_out_speakers_and_tests_are_never_in_a_batch(made: BundledRecipe) -> None:
+    tokenizer = made.tokenizer()
+    clips = Pack(made.work / "speech").clips
+    held = {c.text for c in clips if c.speaker in ("p0", "p7")}  # the first speaker, and the test split
+    assert len(held) == 2
+    assert not held & {clips[i].text for i in made._training_clips(Pack(made.work / "speech"))}
+    made.config = replace(made.config, batch=replace(made.config.batch, joined=0.0, wordless=0.0))
+    batches = made.batches(tokenizer)
+    said = {tokenizer.decode(p).strip() for step in range(12) for p in batches.batch(step).pieces}
+    assert said
+    assert not said & held
+    assert said <= {c.text for c in clips}
+
+
+def test_the_teachers_encoder_is_taken_over(made: BundledRecipe) -> None:
+    teacher = read_teacher(made.teacher)
+    model = made.new_model(made.tokenizer())
+    for name, tensor in model.whisper.encoder.state_dict().items():
+        torch.testing.assert_close(tensor, teacher[f"encoder.{name}"].float(), rtol=0, atol=0)
+    assert model.whisper.dims.n_audio_layer == 1
+    assert model.ctc.out.out_features == 1 + made.tokenizer().eot
+
+
+def test_a_teacher_may_be_an_official_checkpoint(tmp_path: Path) -> None:
+    tensors = write_teacher(tmp_path / "t.safetensors")
+    torch.save(
+        {"dims": {}, "model_state_dict": {**tensors, "decoder.ln.weight": torch.ones(3)}}, tmp_path / "t.pt"
+    )
+    got = read_teacher(tmp_path / "t.pt")
+    assert set(got) == set(tensors)
+    assert all(torch.equal(got[name], tensors[name]) for name in tensors)
+
+
+def test_what_is_no_teacher_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    with pytest.raises(CheckpointError, match=r"cannot read the teacher .*t\.safetensors"):
+        read_teacher(path)
+    path.write_bytes(b"rubbish")
+    with pytest.raises(CheckpointError, match="cannot read the teacher"):
+        read_teacher(path)
+    (tmp_path / "t.pt").write_bytes(b"rubbish")
+    with pytest.raises(CheckpointError, match="cannot read the teacher"):
+        read_teacher(tmp_path / "t.pt")
+    save_file({"decoder.x": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match=r"no tensor 'encoder\.conv1\.weight'"):
+        read_teacher(path)
+    save_file({"encoder.conv1.weight": torch.ones(64, 128, 3)}, path)
+    with pytest.raises(CheckpointError, match="128 bands"):
+        read_teacher(path)
+
+
+def test_training_and_exporting_gives_a_model_that_loads(made: BundledRecipe, tmp_path: Path) -> None:
+    trained = made.speech()
+    again = made.trained()
+    assert all(torch.equal(t, again.state_dict()[n]) for n, t in trained.state_dict().items())
+    made.export(again, tmp_path / "mine", {"talk_test_wer": 50.0})
+    loaded = load(tmp_path / "mine")
+    assert loaded.name == "mine"
+    assert loaded.short_context
+    assert [label.name for label in loaded.labels] == list(LABELS)
+    assert loaded.info.scores["talk_test_wer"] == 50.0
+    assert 0 <= loaded.info.scores["sounds_accuracy"] <= 100
+    assert len(loaded.thresholds) == len(LABELS)
+    assert load_tokenizer(loaded.vocabulary).n_vocab == made.tokenizer().n_vocab
+    mel = torch.randn(1, 80, 200)
+    with torch.inference_mode():
+        one, other = again.whisper.encode(mel).states, loaded.model.encode(mel, pooled=True)
+        assert loaded.ctc is not None
+        assert loaded.tags is not None
+        assert loaded.ctc(other.states).shape == again.ctc(one).shape
+        assert loaded.tags(other.layers).shape == (1, len(LABELS))
+    assert torch.nn.functional.cosine_similarity(one, other.states, dim=-1).min() > 0.99
+
+
+def test_without_sounds_there_is_no_sound_head(made: BundledRecipe, tmp_path: Path) -> None:
+    shutil.rmtree(made.work / "sounds")
+    model = made.new_model(made.tokenizer()).eval()
+    made.export(model, tmp_path / "words", {})
+    loaded = load(tmp_path / "words")
+    assert loaded.tags is None
+    assert loaded.labels == ()
+    assert loaded.ctc is not None
+
+
+def test_scores_are_of_the_test_split_and_the_held_out(made: BundledRecipe) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("whisper.normalizers")
+    scores = made.scores(made.new_model(made.tokenizer()).eval())
+    assert set(scores) == {
+        "talk_test_wer",
+        "talk_test_decoder_wer",
+        "talk_held_out_wer",
+        "talk_held_out_decoder_wer",
+    }
+    assert all(score >= 0 for score in scores.values())
+
+
+def test_stages_out_of_order_say_what_comes_first(packed: Path, tmp_path: Path) -> None:
+    empty = recipe(packed, tmp_path / "empty")
+    with pytest.raises(StreamerError, match="run the stages pack and voices first"):
+        empty.speech()
+    shutil.copytree(packed / "work", tmp_path / "work")
+    with pytest.raises(StreamerError, match=r"checkpoint\.pt.*run the stage speech first"):
+        recipe(packed, tmp_path / "work").trained()
+
+
+def test_missing_sentences_are_an_error_and_none_wanted_is_not(packed: Path, tmp_path: Path) -> None:
+    one = recipe(packed, tmp_path)
+    one.voices()
+    assert not list(tmp_path.iterdir())
+    one.config = replace(one.config, tts_sentences=2, sentences="nowhere.txt")
+    with pytest.raises(StreamerError, match=r"nowhere\.txt.*tts_sentences = 0"):
+        one.voices()
+
+
+@pytest.mark.skipif(
+    not (shutil.which("flite") and shutil.which("espeak-ng")), reason="needs the programs flite and espeak-ng"
+)
+def test_voices_are_packed_and_trained_on(made: BundledRecipe) -> None:
+    made.config = replace(made.config, tts_sentences=2)
+    made.voices()
+    pack = Pack(made.work / "tts-pack")
+    assert {clip.text for clip in pack.clips} == {
+        "the quick brown fox is here",
+        "it has been raining all day",
+    }
+    without = 6  # of eight clips, one is held out and one a test
+    assert len(made.batches(made.tokenizer())) == without + 2

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamer.errors import StreamerError
+from streamer.nn.heads import CtcHead
+from streamer.training.evaluate import ctc_greedy, word_error_rates
+from streamer.training.speech import SpeechModel
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.corpora import speech_pack
+
+TOKENIZER = tiny_tokenizer()
+
+
+def path_scores(path: str) -> torch.Tensor:
+    """Scores whose best path spells `path`, `_` for the blank."""
+    out = torch.zeros(len(path), 257)
+    for frame, letter in enumerate(path):
+        out[frame, 0 if letter == "_" else 1 + ord(letter)] = 5
+    return out
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("__", ""), ("aab_b", "abb"), ("_hh__e_l_l_lo", "helllo"), (" g  oo_ o", "g o o"), ("x", "x")],
+)
+def test_greedy_ctc_drops_blanks_and_repeats(path: str, text: str) -> None:
+    assert ctc_greedy(path_scores(path), TOKENIZER) == text
+
+
+def oracle(letter: str) -> SpeechModel:
+    """A tiny Whisper with a CTC branch that hears nothing but `letter`."""
+    whisper = tiny_model().model
+    ctc = CtcHead(64, 256)
+    with torch.no_grad():
+        ctc.out.weight.zero_()
+        ctc.out.bias.zero_()
+        ctc.out.bias[1 + ord(letter)] = 9
+    model = SpeechModel(whisper, 256)
+    model.ctc = ctc
+    return model.eval()
+
+
+def test_word_error_rates_count_words(tmp_path: Path) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("whisper.normalizers")
+    pack = speech_pack(tmp_path, 2)  # "yes" and "no"
+    score = word_error_rates(oracle("x"), TOKENIZER, pack, [0, 1], progress=False)
+    assert score.utterances == 2
+    assert score.ctc == 100  # one wrong word for each right one
+    assert score.attention >= 0
+    with pytest.raises(StreamerError, match="found none"):
+        word_error_rates(oracle("x"), TOKENIZER, pack, [], progress=False)
