@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,25 @@ def test_mistakes_are_told_in_a_sentence(
     assert result.exit_code == status
     assert message in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.stderr
+
+
+def test_a_missing_extra_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(place, "pack", "--data", str(place / "data"))
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    result = call(place, "vocabulary")
+    assert result.exit_code == 1
+    assert "streamer[train]" in result.stderr
+    assert not (place / "work" / "vocab.tiktoken").exists()
+    monkeypatch.undo()
+    assert call(place, "vocabulary").exit_code == 0
+
+
+@pytest.mark.parametrize("stage", ["voices", "all"])
+def test_missing_voices_are_named(place: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    config = (place / "my.toml").read_text().replace("tts_sentences = 0", "tts_sentences = 2")
+    (place / "my.toml").write_text(config)
+    monkeypatch.setenv("PATH", str(place))
+    paths = ("--data", str(place / "data"), "--teacher", str(place / "teacher.safetensors"), "--out", "out")
+    result = call(place, stage, *paths)
+    assert result.exit_code == 1
+    assert "apt-get install flite espeak-ng" in result.stderr.replace("\n", " ")

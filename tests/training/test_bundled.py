@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -189,3 +190,11 @@ def test_voices_are_packed_and_trained_on(made: BundledRecipe) -> None:
     }
     without = 6  # of eight clips, one is held out and one a test
     assert len(made.batches(made.tokenizer())) == without + 2
+
+
+def test_without_the_packages_that_score_there_are_no_scores(
+    made: BundledRecipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    assert made.scores(made.new_model(made.tokenizer()).eval()) == {}
+    assert "streamer[train]" in caplog.text
