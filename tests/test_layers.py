@@ -61,7 +61,7 @@ FORBIDDEN = [("engine", "scheduler"), ("training", "server"), ("server", "traini
 SYSTEM_TESTS = "system"
 """tests/system/ is for what belongs to no single module: several parts, real servers, real time."""
 
-CROSS_CUTTING = {"test_layers", "test_wheel", "test_setup", "test_rtsp", "test_dashboard"}
+CROSS_CUTTING = {"test_layers", "test_readme", "test_wheel", "test_setup", "test_rtsp", "test_dashboard"}
 
 HEAVY = {
     "torch",

@@ -231,6 +231,7 @@ def save(
     # The definition comes last: a folder without one is no model, so a killed save leaves none that is half.
     (directory / FILE).unlink(missing_ok=True)
     save_file(stored, directory / WEIGHTS)
+    (directory / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
     target = directory / info.text.vocabulary
     if vocabulary.resolve() != target.resolve():
         shutil.copyfile(vocabulary, target)
