@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from streamer.audio.ring import Ring
@@ -190,6 +191,39 @@ def test_stable_text_never_changes(reference: list[Event]) -> None:
         if event.type == "transcript.partial":
             assert event.text.startswith(event.stable)
             stable[event.utterance] = event.stable
+
+
+class Dictation(torch.nn.Module):
+    """A CTC branch that hears the alphabet in every utterance, a letter and a space every 0.4 s."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(*states.shape[:2], 257)
+        logits[:, :, 0] = 5.0
+        for frame in range(5, states.shape[1], 10):
+            letter = ord(" ") if frame // 10 % 2 else ord("a") + frame // 20 % 26
+            logits[:, frame, letter + 1] = 10.0
+        return logits
+
+
+def test_a_monologue_is_cut_and_nothing_stable_is_taken_back() -> None:
+    """Partials have heard far beyond the cut, which lies at the quietest point of the last seconds."""
+    audio = babble(16.0)
+    engine = Engine(tiny_model(), tiny_tokenizer())
+    engine._ctc = Dictation()
+    audio[12 * RATE : 12 * RATE + RATE // 5] *= (
+        0.2  # the quietest point, not quiet enough to end an utterance
+    )
+    config = Config.model_validate({"segment": {"longest": 14.0}})
+    events, _ = run([Playback([audio])], config, engine)
+    reasons = [event.reason for event in events if event.type == "speech.stopped"]
+    assert "max_length" in reasons
+    test_stable_text_never_changes(events)
+    finals = [event for event in events if event.type == "transcript.final"]
+    assert len(finals) == len(reasons) >= 2
+    partials = [event for event in events if event.type == "transcript.partial" and event.utterance == 1]
+    assert partials[-1].end > finals[0].end + 0.5
+    assert len(partials[-1].text) > len(finals[0].text) > len(partials[-1].stable) > 20
+    assert (" ".join("abcdefghijklmnopqrstuvwxyz" * 2)).startswith(finals[0].text)
 
 
 class SlowEngine(Engine):

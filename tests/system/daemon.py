@@ -72,7 +72,9 @@ class Process:
     Listens on a free port. `settings`: what goes to `--set`.
     """
 
-    def __init__(self, command: str, *arguments: str, model: Path, settings: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, command: str, *arguments: str, model: Path, settings: dict[str, Any] | None = None
+    ) -> None:
         sets = {"model.threads": 1, **(settings or {})}
         self._command = [sys.executable, "-m", "streamer.cli", command, *arguments, "--json", "--port", "0"]
         self._command += ["--model", str(model)]
@@ -159,12 +161,17 @@ class Process:
     def connect(self, query: str = "", **options: Any) -> connect:
         """A websocket client."""
         return connect(
-            f"ws://127.0.0.1:{self.port}/ws{query}", **{"proxy": None, "compression": None, "max_queue": None} | options
+            f"ws://127.0.0.1:{self.port}/ws{query}",
+            **{"proxy": None, "compression": None, "max_queue": None} | options,
         )
 
 
 async def push(
-    client: ClientConnection, stream: str, audio: bytes, sizes: Callable[[], int] = lambda: 32_000, **options: Any
+    client: ClientConnection,
+    stream: str,
+    audio: bytes,
+    sizes: Callable[[], int] = lambda: 32_000,
+    **options: Any,
 ) -> None:
     """Send a whole stream, cut into so many bytes each, as fast as the daemon takes them."""
     await client.send(json.dumps({"type": "audio.open", "stream": stream, "rate": SAMPLE_RATE, **options}))
@@ -178,7 +185,11 @@ async def push(
 
 def is_end(event: Event, stream: str) -> bool:
     """Whether a stream is over with this event."""
-    return event["type"] == "stream.state" and event["stream"] == stream and event["state"] in ("ended", "failed")
+    return (
+        event["type"] == "stream.state"
+        and event["stream"] == stream
+        and event["state"] in ("ended", "failed")
+    )
 
 
 async def listen(client: ClientConnection, until: Callable[[Event], bool]) -> list[Event]:

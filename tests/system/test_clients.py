@@ -132,7 +132,11 @@ def test_a_stalled_client_does_not_disturb_a_healthy_one(daemon: Process) -> Non
     """First what may be dropped is, then the stalled one is: it could no longer be told the truth."""
 
     async def story() -> tuple[list[Event], float]:
-        async with asyncio.timeout(60), daemon.connect("?streams=busy") as healthy, daemon.connect() as pusher:
+        async with (
+            asyncio.timeout(60),
+            daemon.connect("?streams=busy") as healthy,
+            daemon.connect() as pusher,
+        ):
             hearing = asyncio.create_task(listen(healthy, lambda e: is_end(e, "busy")))
             began = time.monotonic()
             await push(pusher, "busy", talk(150))

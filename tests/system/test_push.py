@@ -36,7 +36,9 @@ def audio() -> np.ndarray:
     return np.concatenate([silence, speech_like(2.0), silence, speech_like(1.5)])
 
 
-async def pushed(daemon: Process, name: str, data: bytes, sizes: Callable[[], int], **options: Any) -> list[Event]:
+async def pushed(
+    daemon: Process, name: str, data: bytes, sizes: Callable[[], int], **options: Any
+) -> list[Event]:
     """The stream's events."""
     async with asyncio.timeout(30), daemon.connect(f"?streams={name}") as client:
         sending = asyncio.create_task(push(client, name, data, sizes, **options))
