@@ -31,7 +31,7 @@ class ModelConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor has matrix units for it (AMX), else fp32."""
     decoder: Literal["auto", "attention", "ctc"] = "auto"
-    """What writes the text: the attention decoder, the CTC branch, or what the model's definition recommends."""
+    """What writes the text; auto: what the model's definition recommends."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the inference worker; 0 leaves one core for capture."""
     language: str = "en"
@@ -66,9 +66,11 @@ class SegmentConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> SegmentConfig:
         if self.cut_search >= self.longest:
-            raise ValueError(f"cut_search ({self.cut_search}) must be smaller than longest ({self.longest})")
+            raise ValueError(f"cut_search ({self.cut_search}) must be below longest ({self.longest})")
         if self.onset_ms > self.onset_window_ms:
-            raise ValueError(f"onset_ms ({self.onset_ms}) must not exceed onset_window_ms ({self.onset_window_ms})")
+            raise ValueError(
+                f"onset_ms ({self.onset_ms}) must not exceed onset_window_ms ({self.onset_window_ms})"
+            )
         return self
 
 
@@ -79,7 +81,7 @@ class LiveConfig(Section):
     """false: no words at all, sounds only."""
     partials: bool = True
     policy: Literal["agreement", "off"] = "agreement"
-    """How partial text becomes stable: what `agree` hypotheses in a row have in common, or never before the final."""
+    """How partial text becomes stable: by what `agree` hypotheses in a row share, or only with the final."""
     agree: Annotated[int, Field(ge=2)] = 2
     step: float = 0.8
     """Seconds of new audio between two partials; a multiple of 0.4."""
@@ -121,7 +123,7 @@ class SoundsConfig(Section):
     silence_db: float = -60.0
     """A hop whose every 100 ms stay below this level needs no ambient pass."""
     speech: bool = False
-    """Whether people talking are reported as a sound too; `speech.started` and the words tell of them anyway."""
+    """Whether people talking are reported as a sound too; the words tell of them anyway."""
     labels: dict[str, LabelConfig] = {}
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     droppable: ClassVar[bool] = False
-    """Whether a slow client may miss it. What is not droppable is delivered, or the client is disconnected."""
+    """Whether a slow client may miss it. What is not is delivered, or the client is disconnected."""
 
     type: str
     seq: Annotated[int, Field(ge=0, description="Grows by one with every event; `since` refers to it.")] = 0
@@ -51,7 +51,7 @@ class Hello(Event):
     streams: dict[str, SourceState]
     last_seq: int
     oldest_seq: Annotated[int, Field(description="Smallest sequence number that `since` can still reach.")]
-    instance: Annotated[str, Field(description="Differs after every start: sequence numbers begin anew.")] = ""
+    instance: Annotated[str, Field(description="Differs after every start: numbers begin anew.")] = ""
 
 
 class StreamState(Event):
@@ -191,11 +191,11 @@ class StreamStats(BaseModel):
 
     state: SourceState
     position: Annotated[float, Field(description="Seconds of the stream's clock heard so far.")]
-    lag: Annotated[float, Field(description="Seconds between the newest sample and the newest that was inferred.")]
+    lag: Annotated[float, Field(description="Seconds from the newest sample to the newest one inferred.")]
     lost: Annotated[float, Field(description="Seconds lost to gaps.")]
     encoder_passes: int
     passes_per_second: Annotated[float, Field(description="Encoder passes a second of audio, lately.")]
-    partials_replaced: Annotated[int, Field(description="Partials that a newer one overtook before they ran.")]
+    partials_replaced: Annotated[int, Field(description="Partials overtaken by a newer one before they ran.")]
     ambient_stretched: Annotated[int, Field(description="Ambient passes skipped under load.")]
     finals: int
     finals_waiting: int
@@ -209,7 +209,7 @@ class Stats(Event):
     uptime: float
     streams: dict[str, StreamStats]
     clients: int
-    events_dropped: Annotated[int, Field(description="Droppable events that slow clients missed, all clients.")]
+    events_dropped: Annotated[int, Field(description="Droppable events that slow clients missed.")]
     clients_disconnected: Annotated[int, Field(description="Clients disconnected for being too slow.")]
 
 

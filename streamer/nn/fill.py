@@ -17,8 +17,8 @@ M = TypeVar("M", bound=nn.Module)
 _SHOWN = 4
 
 LARGE = 200_000_000
-"""Parameters from which a module is made without memory first. Torch's device for that takes a second to import
-what it needs; drawing random weights that nobody will use takes as long for about so many of them."""
+"""Parameters from which a module is made without memory first. Torch's device for that
+takes a second to import what it needs; drawing weights that nobody will use takes as long for so many."""
 
 
 def fill(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path, advice: str) -> M:

@@ -83,7 +83,7 @@ async def serve(context: Context, websocket: WebSocket) -> None:
     if context.bus.clients >= context.config.max_clients:
         await hang_up(websocket, TRY_LATER, f"all {context.config.max_clients} places for clients are taken")
         return
-    while not context.pipeline.ready and not context.draining:
+    while not context.pipeline.ready and not context.draining:  # noqa: ASYNC110 (a thread's state)
         await asyncio.sleep(READY_CHECK)  # hello names what the model knows; the model is still being loaded
     subscription = context.bus.subscribe(Filter(), queue=context.config.client_queue)
     connection = Connection(context, websocket, subscription)

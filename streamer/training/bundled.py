@@ -273,7 +273,7 @@ class BundledRecipe:
 
 
 def _better(scores: Mapping[str, float]) -> Literal["attention", "ctc"]:
-    """What writes the better text by the mean of all error rates; the CTC branch where nothing was measured."""
+    """What writes the better text by the mean of all error rates; CTC where nothing was measured."""
     decoder = [score for name, score in scores.items() if name.endswith("_decoder_wer")]
     ctc = [score for name, score in scores.items() if name.endswith("_wer") and "_decoder_" not in name]
     return "attention" if sum(decoder) < sum(ctc) else "ctc"
