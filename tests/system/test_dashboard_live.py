@@ -55,7 +55,7 @@ def test_the_samples_words_appear(browser: Any) -> None:
         text = page.get_by_test_id("final").locator(".text").first
         expect(text).to_contain_text("good morning", timeout=20_000)
         expect(page.get_by_test_id("partial")).to_have_count(0)
-        (final,) = [e for e in daemon.of("transcript.final")][:1]
+        final = daemon.of("transcript.final")[0]
         expect(text).to_have_text(final["text"])
         page.locator(".word", has_text="morning").first.hover()
         expect(page.get_by_test_id("tip")).to_contain_text(re.compile(r"morning.*0:0[23]\.\d.*% sure"))
