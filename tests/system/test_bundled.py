@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from streamer.app import FileRun
+from streamer.captions import Transcript
 from streamer.cli.sources import find_sample
 from streamer.config import Config
-from streamer.events import Event
 from streamer.resources import models_dir
 from streamer.training.demo import SOUNDS, SPEECH
 from streamer.training.sounds import MAKERS
@@ -24,13 +24,11 @@ pytestmark = pytest.mark.skipif(not (MODEL / "model.toml").exists(), reason="the
 
 
 @pytest.fixture(scope="module")
-def heard() -> list[Event]:
-    events: list[Event] = []
+def heard() -> Transcript:
     with FileRun(Config()) as run:
-        run._bus.add_sink(events.append)
         outcome = run.transcribe(str(find_sample()))
-    assert outcome.error is None
-    return events
+    assert outcome.error == ""
+    return outcome.transcript
 
 
 def test_it_is_small_and_says_where_it_comes_from() -> None:
@@ -39,27 +37,27 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
     assert {"model.toml", "CARD.md", "labels.csv", "weights.safetensors"} <= {path.name for path in files}
 
 
-def test_the_samples_words(heard: list[Event]) -> None:
-    said = " ".join(event.text for event in heard if event.type == "transcript.final" and event.text)
+def test_the_samples_words(heard: Transcript) -> None:
+    said = " ".join(final.text for final in heard.spoken())
     wanted = " ".join(text for _, _, text in SPEECH)
     assert jiwer.wer(wanted, said) < 0.45
 
 
-def test_the_samples_sounds(heard: list[Event]) -> None:
+def test_the_samples_sounds(heard: Transcript) -> None:
     """Most of what was put in is found at about its time, and little else."""
-    found = [event for event in heard if event.type == "sound.started"]
+    found = heard.heard()
     right = {
         label
         for start, seconds, label, _ in SOUNDS
-        if any(event.label == label and start - 1 <= event.start <= start + seconds for event in found)
+        if any(sound.label == label and start - 1 <= sound.start <= start + seconds for sound in found)
     }
     assert len(right) >= 3
-    wrong = [event.label for event in found if event.label not in {label for _, _, label, _ in SOUNDS}]
+    wrong = [sound.label for sound in found if sound.label not in {label for _, _, label, _ in SOUNDS}]
     assert len(wrong) <= 3, wrong
 
 
-def test_words_have_times_within_their_sentence(heard: list[Event]) -> None:
-    finals = [event for event in heard if event.type == "transcript.final" and event.words]
+def test_words_have_times_within_their_sentence(heard: Transcript) -> None:
+    finals = heard.spoken()
     for final in finals:
         times = [time for word in final.words for time in (word.start, word.end)]
         assert final.start <= min(times)
