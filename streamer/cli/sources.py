@@ -25,13 +25,19 @@ SAMPLES = ("opus", "ogg", "flac", "wav", "mp3")
 """Formats that the shipped sample may have."""
 
 
+PUSH = "push"
+"""Instead of a source: none of one's own, clients will send theirs."""
+
+
 def choose_sources(config: Config, texts: Sequence[str], fast: bool = False) -> list[Source]:
     """The sources in `texts`, else the settings' streams, else the default microphone; nothing is opened yet.
 
-    `fast`: files as fast as they can be processed. Raises StreamerError where there is no source, where one
+    The text `push` stands for none. `fast`: files as fast as they can be processed. Raises StreamerError where there is no source, where one
     cannot exist, or where two have one name.
     """
-    specs = [parse_source(text) for text in texts] or _configured(config) or [_default_microphone()]
+    specs = [parse_source(text) for text in texts if text != PUSH]
+    if not texts:
+        specs = _configured(config) or [_default_microphone()]
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise StreamerError(
@@ -75,7 +81,8 @@ def _default_microphone() -> SourceSpec:
         found = f"there is no default microphone. Microphones here: {names or 'none'}"
     raise StreamerError(
         f"no source given, and {found}\n"
-        "Give one: --source mic:NAME, --source rtsp://…, --source FILE. Or try the sample: streamer demo"
+        "Give one: --source mic:NAME, --source rtsp://…, --source FILE, or --source push to wait for clients that send "
+        "audio. Or try the sample: streamer demo"
     )
 
 

@@ -78,3 +78,13 @@ def test_a_sample_that_fails_is_not_tried_again(tmp_path: Path) -> None:
     source = Repeated(lambda: open_source(spec, SourceConfig()))
     source.run(Ring(SAMPLE_RATE, live=False), changes.append, threading.Event())
     assert [change.state for change in changes][-1] is SourceState.FAILED
+
+
+def test_push_needs_no_microphone() -> None:
+    assert choose_sources(Config(), ["push"]) == []
+
+
+def test_push_beside_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"RIFF")
+    assert [source.name for source in choose_sources(Config(), ["push", str(path)])] == ["talk"]
