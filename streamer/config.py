@@ -133,7 +133,7 @@ class SoundsConfig(Section):
             if value <= 0 or not _on_grid(value):
                 raise ValueError(f"{name} must be a positive multiple of 0.4 s, found {value}")
         if self.window < 0.8:
-            raise ValueError(f"window must be at least 0.8 s, the least a head can judge, found {self.window}")
+            raise ValueError(f"window must be at least 0.8 s for a head to judge, found {self.window}")
         if self.window > 30:
             raise ValueError(f"window must not exceed the encoder's 30 s, found {self.window}")
         return self

@@ -45,7 +45,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "texts",
     multiple=True,
     metavar="[NAME=]SPEC",
-    help="mic, mic:NAME, rtsp://…, http(s)://…, a file, or push (clients send audio); several times for several.",
+    help="mic, mic:NAME, rtsp://…, http(s)://…, a file, or push: clients send audio. Several for several.",
 )
 @config_options
 @_server_options

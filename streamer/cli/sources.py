@@ -32,7 +32,8 @@ PUSH = "push"
 def choose_sources(config: Config, texts: Sequence[str], fast: bool = False) -> list[Source]:
     """The sources in `texts`, else the settings' streams, else the default microphone; nothing is opened yet.
 
-    The text `push` stands for none. `fast`: files as fast as they can be processed. Raises StreamerError where there is no source, where one
+    The text `push` stands for none. `fast`: files as fast as they can be processed.
+    Raises StreamerError where there is no source, where one
     cannot exist, or where two have one name.
     """
     specs = [parse_source(text) for text in texts if text != PUSH]
@@ -81,8 +82,8 @@ def _default_microphone() -> SourceSpec:
         found = f"there is no default microphone. Microphones here: {names or 'none'}"
     raise StreamerError(
         f"no source given, and {found}\n"
-        "Give one: --source mic:NAME, --source rtsp://…, --source FILE, or --source push to wait for clients that send "
-        "audio. Or try the sample: streamer demo"
+        "Give one: --source mic:NAME, --source rtsp://…, --source FILE, or --source push to wait for clients "
+        "that send audio. Or try the sample: streamer demo"
     )
 
 

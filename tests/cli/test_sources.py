@@ -87,4 +87,4 @@ def test_push_needs_no_microphone() -> None:
 def test_push_beside_a_file(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(b"RIFF")
-    assert [source.name for source in choose_sources(Config(), ["push", str(path)])] == ["talk"]
+    assert [source.name for source in choose_sources(Config(), ["push", str(path)])] == ["talk.wav"]
