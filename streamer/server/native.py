@@ -39,7 +39,7 @@ SEND_TIMEOUT = 20.0
 """Seconds without a byte taken after which a client counts as too slow."""
 
 FAULTS = 100
-"""RefusedError messages within FAULTS_WITHIN seconds that end a connection."""
+"""Refused messages within FAULTS_WITHIN seconds that end a connection."""
 
 FAULTS_WITHIN = 10.0
 
@@ -77,14 +77,14 @@ def routes(context: Context) -> list[BaseRoute]:
 async def serve(context: Context, websocket: WebSocket) -> None:
     """One client, from its handshake to its end. The top of the connection's task."""
     await websocket.accept()
+    while not context.pipeline.ready and not context.draining:  # noqa: ASYNC110 (a thread's state)
+        await asyncio.sleep(READY_CHECK)  # hello names what the model knows; the model is still being loaded
     if context.draining:
         await hang_up(websocket, GOING_AWAY, "the daemon is stopping")
         return
     if context.bus.clients >= context.config.max_clients:
         await hang_up(websocket, TRY_LATER, f"all {context.config.max_clients} places for clients are taken")
         return
-    while not context.pipeline.ready and not context.draining:  # noqa: ASYNC110 (a thread's state)
-        await asyncio.sleep(READY_CHECK)  # hello names what the model knows; the model is still being loaded
     subscription = context.bus.subscribe(Filter(), queue=context.config.client_queue)
     connection = Connection(context, websocket, subscription)
     try:
@@ -113,7 +113,10 @@ class Connection:
     async def run(self) -> Ending | None:
         """Serve until one side ends it. Returns how to close, None if the client is gone already."""
         hello = self._context.hello()
-        await self._websocket.send_text(hello.model_dump_json())
+        try:
+            await self._websocket.send_text(hello.model_dump_json())
+        except WebSocketDisconnect:  # it left while the model was loading
+            return None
         try:
             chosen = parse_query(self._websocket.query_params)
         except RefusedError as refused:

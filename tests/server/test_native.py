@@ -339,6 +339,22 @@ async def test_a_place_too_many_is_told_to_try_later() -> None:
             assert "taken" in reason
 
 
+async def test_hello_waits_for_the_model_and_who_leaves_before_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as daemon:
+        daemon.pipeline.ready = False
+        async with daemon.connect():
+            pass
+        async with daemon.connect() as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.recv(), 0.2)
+            daemon.pipeline.ready = True
+            assert (await hear(client))["type"] == "hello"
+            await until(lambda: daemon.bus.clients == 1)
+    assert "failed" not in caplog.text
+
+
 def stalled_client(port: int, query: str = "") -> socket.socket:
     """Shakes hands and then never reads."""
     client = socket.socket()

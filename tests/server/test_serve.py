@@ -87,6 +87,17 @@ async def test_drain_ends_in_time_with_a_stalled_client() -> None:
         stalled.close()
 
 
+async def test_stopping_while_the_model_loads_says_goodbye_at_once() -> None:
+    async with running() as daemon:
+        daemon.pipeline.ready = False
+        async with daemon.connect() as client:
+            began = time.perf_counter()
+            assert await daemon.server.drain(5)
+            assert [message async for message in client] == []
+            assert client.close_code == 1001
+            assert time.perf_counter() - began < 2
+
+
 async def test_drain_ends_pushed_streams_and_the_client_gets_the_final() -> None:
     async with running() as daemon, daemon.connect() as client:
         await say(client, type="audio.open", stream="phone")
