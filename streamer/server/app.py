@@ -15,8 +15,15 @@ from streamer.server.context import Context
 from streamer.server.guard import Guard
 from streamer.server.metrics import Metrics
 
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""What the page may load and talk to: itself. Also in index.html, for whoever serves the files another way."""
+
 HEADERS = {
     "Cache-Control": "no-cache",  # the files change with the package, and clients ask again cheaply
+    "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",  # the address may carry a token
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

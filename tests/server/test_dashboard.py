@@ -347,6 +347,35 @@ def test_a_restarted_daemon_begins_anew_and_keeps_what_was_read(page: Any, daemo
     expect(page.get_by_test_id("toast")).to_have_count(0)
 
 
+def test_a_model_that_is_still_loading_is_waited_for_calmly(page: Any, daemon: Daemon) -> None:
+    daemon.pipeline.ready = False
+    page.reload()
+    expect(page.get_by_test_id("connection")).to_have_text("Waiting for the model")
+    expect(page.get_by_test_id("captions-empty")).to_contain_text("loading its model")
+    expect(page.get_by_test_id("notice")).to_be_hidden()
+    daemon.pipeline.ready = True
+    expect(page.get_by_test_id("connection")).to_have_text("Connected")
+
+
+def test_many_streams_keep_their_past(page: Any, daemon: Daemon) -> None:
+    names = [daemon.live(f"yard {number}") for number in range(20)]
+    for name in names:
+        daemon.bus.publish(Level(stream=name, start=0, end=0.1, rms_db=-20, peak_db=-10, bands=[-50]))
+    expect(page.get_by_test_id("stream")).to_have_count(20)
+    page.evaluate("() => { for (const one of document.querySelectorAll('.strip')) one.seen = true; }")
+    daemon.bus.publish(
+        Stats(
+            uptime=1,
+            streams=daemon.pipeline.stats(),
+            clients=1,
+            events_dropped=0,
+            clients_disconnected=0,
+        )
+    )
+    expect(page.get_by_test_id("lag").nth(19)).to_have_text("0.3 s")
+    assert page.evaluate("() => [...document.querySelectorAll('.strip')].filter((one) => one.seen).length") == 20
+
+
 def test_lost_history_is_said(browser: Any, page: Any, daemon: Daemon) -> None:
     daemon.down()
     daemon.renew(history=4)

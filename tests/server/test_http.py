@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 
+from streamer.server.app import POLICY
 from tests.server.conftest import final, hear, running
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +64,8 @@ async def test_the_dashboard_is_served_from_the_package_and_nothing_else_is() ->
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
         assert page.headers["referrer-policy"] == "no-referrer"
+        assert f'content="{POLICY}"' in page.text
+        assert page.headers["content-security-policy"].startswith(POLICY)
         assert (await web.get("/nothing.here")).status_code == 404
         assert (await web.get("/..%2fserve.py")).status_code == 404
         with pytest.raises(InvalidStatus) as error:

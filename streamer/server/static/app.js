@@ -59,8 +59,13 @@ function startOver() {
   store.restart();
   captions.divide("The daemon was restarted; its clock began anew");
   sounds.settle();
-  for (const strip of strips.values()) strip.element.remove();
-  strips.clear();
+  for (const [name, strip] of strips) drop(name, strip);
+}
+
+function drop(name, strip) {
+  strip.element.remove();
+  sizes.unobserve(strip.parts.chart);
+  strips.delete(name);
 }
 
 function lose() {
@@ -161,10 +166,7 @@ function pick() {
 /** Strips and selector follow the set of streams. */
 function drawStreams() {
   for (const [name, strip] of strips) {
-    if (store.streams.get(name) === strip.stream) continue;
-    strip.element.remove();
-    sizes.unobserve(strip.parts.chart);
-    strips.delete(name);
+    if (store.streams.get(name) !== strip.stream) drop(name, strip);
   }
   for (const [name, stream] of store.streams) {
     if (strips.has(name)) continue;
@@ -197,7 +199,7 @@ function drawStreams() {
 /** Connection, and plainly what is wrong if something is. */
 function drawStatus() {
   const wait = link.state === "waiting" ? Math.max(0, Math.ceil((link.retryAt - Date.now()) / 1000)) : 0;
-  const words = { open: "Connected", connecting: greeted ? "Reconnecting" : "Connecting", waiting: "Disconnected" };
+  const words = { open: "Connected", connecting: greeted ? "Reconnecting" : "Connecting", loading: "Waiting for the model", waiting: "Disconnected" };
   setData(byId("link"), "state", link.state);
   setText(byId("link").querySelector(".link-text"), words[link.state]);
   document.body.classList.toggle("offline", link.state !== "open" && greeted);
@@ -223,7 +225,8 @@ function drawStatus() {
   setText(byId("notice").querySelector(".notice-text"), notice);
   setHidden(byId("retry"), link.state === "open");
   const quiet = working.some((stream) => stream.state === "live") ? "Listening. Nothing has been said yet." : "Waiting for a stream to go live.";
-  captions.explain(link.state === "open" ? (working.length ? quiet : "No captions.") : "Not connected.");
+  const otherwise = link.state === "loading" ? "Connected. The daemon is loading its model; captions begin when it is ready." : "Not connected.";
+  captions.explain(link.state === "open" ? (working.length ? quiet : "No captions.") : otherwise);
 }
 
 const sizes = new ResizeObserver((entries) => {

@@ -7,6 +7,7 @@ const ALWAYS = [
 const WATCHED = [...ALWAYS, "transcript.partial", "sound.tags", "level"];
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15000;
+const PATIENCE = 300; // ms from the connection to hello, after which it is told that the daemon is still loading
 const MUTE = 20000; // stats come every second: without any message for this long the connection is dead
 
 /** Where the websocket is, next to the page, with the page's own token. */
@@ -23,6 +24,7 @@ export function socketAddress(page) {
 export class Connection {
   /**
    * handlers: status({state, retryAt, attempt}), hello(event, {restarted, lost}), event(event, replayed).
+   * state: connecting, loading (connected, but hello waits for the daemon's model), open, waiting (for the next attempt).
    * restarted: another run of the daemon; lost: it no longer remembers all that was missed.
    */
   constructor(address, handlers) {
@@ -49,6 +51,10 @@ export class Connection {
     const socket = new WebSocket(this.subscription());
     this.socket = socket;
     let greeted = false;
+    socket.onopen = () => {
+      if (socket !== this.socket) return;
+      this.timer = setTimeout(() => this.handlers.status({ state: "loading", attempt: this.attempt }), PATIENCE);
+    };
     socket.onmessage = (message) => {
       if (socket !== this.socket) return;
       this.heard = performance.now();

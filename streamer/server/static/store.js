@@ -4,7 +4,7 @@ import { Spectrogram } from "./spectrogram.js";
 
 export const KEEP = 1800; // seconds of a stream's clock
 const MOST = 1000; // utterances, sounds and gaps of one stream, each
-const MOST_STREAMS = 16;
+const MOST_STREAMS = 16; // beyond that, those that have ended and that the daemon has forgotten go
 
 class Stream {
   constructor(name) {
@@ -71,6 +71,7 @@ function latest(list, key, value) {
 export class Store {
   constructor() {
     this.streams = new Map();
+    this.present = new Set(); // names of the streams that the daemon has, as it said last
     this.restarts = 0;
   }
 
@@ -85,9 +86,10 @@ export class Store {
   }
 
   evict(newest) {
-    const names = [...this.streams.keys()].filter((name) => name !== newest);
-    const ended = names.find((name) => ["ended", "failed"].includes(this.streams.get(name).state));
-    this.streams.delete(ended ?? names[0]);
+    // Any other would be back with the next second's statistics, without its past.
+    const gone = ([name, { state }]) => name !== newest && !this.present.has(name) && ["ended", "failed"].includes(state);
+    const found = [...this.streams].find(gone);
+    if (found) this.streams.delete(found[0]);
   }
 
   /** The daemon began anew: its clocks and numbers start again. */
@@ -97,6 +99,7 @@ export class Store {
   }
 
   hello(event) {
+    this.present = new Set(Object.keys(event.streams));
     // What changed while this page was away follows as events; only new streams take their state from here.
     for (const [name, state] of Object.entries(event.streams)) {
       if (!this.streams.has(name)) this.stream(name).state = state;
@@ -114,6 +117,7 @@ export class Store {
   /** Takes one event in and returns the stream it belongs to, if any. */
   apply(event, replayed) {
     if (event.type === "stats") {
+      this.present = new Set(Object.keys(event.streams));
       for (const [name, stats] of Object.entries(event.streams)) {
         const stream = this.stream(name);
         stream.stats = stats;
