@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamer.audio.redact import redact
 from streamer.cli.output import json_option, note
 from streamer.errors import ConfigError, StreamerError
 
@@ -28,10 +29,16 @@ def websocket_url(text: str) -> str:
     """The websocket's address from what people paste: `host:port`, the dashboard's address, or itself."""
     from urllib.parse import urlsplit, urlunsplit
 
-    parts = urlsplit(text if "://" in text else f"ws://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"ws://{text}")
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        parts = urlsplit("")
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.hostname:
-        raise ConfigError(f"expected an address such as {DEFAULT_URL} or http://HOST:PORT/, found {text!r}")
+        raise ConfigError(
+            f"expected an address such as {DEFAULT_URL} or http://HOST:PORT/, found {redact(text)!r}"
+        )
     path = parts.path if parts.path not in ("", "/") else "/ws"
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
@@ -49,6 +56,7 @@ class Listener:
         since: int | None = None,
     ) -> None:
         self._url = url
+        self._shown = redact(url)  # the dashboard's address may carry the token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._screen = screen
         self._streams = streams
@@ -81,16 +89,16 @@ class Listener:
                 why = f"HTTP status {refused.response.status_code}"
                 if refused.response.status_code in (401, 403):
                     raise StreamerError(
-                        f"{self._url} refuses this client ({why}): give the daemon's token with --token "
+                        f"{self._shown} refuses this client ({why}): give the daemon's token with --token "
                         f"or the variable {TOKEN_VARIABLE}"
                     ) from None
                 if refused.response.status_code == 404:
-                    raise StreamerError(f"there is no websocket at {self._url}; expected …/ws") from None
+                    raise StreamerError(f"there is no websocket at {self._shown}; expected …/ws") from None
             except (OSError, InvalidHandshake) as failed:
                 why = str(failed) or type(failed).__name__
             if not connected:
                 raise StreamerError(
-                    f"no daemon answers at {self._url} ({why}). Start one: streamer run, or streamer demo"
+                    f"no daemon answers at {self._shown} ({why}). Start one: streamer run, or streamer demo"
                 )
             self._say(f"{why}; trying again in {delay:g} s")
             await asyncio.sleep(delay)
@@ -122,7 +130,7 @@ class Listener:
             sys.stdout.flush()
         elif event.get("type") == "hello":
             streams = ", ".join(event["streams"]) or "none"
-            self._say(f"connected to {self._url}: model {event['model']}, streams: {streams}")
+            self._say(f"connected to {self._shown}: model {event['model']}, streams: {streams}")
         else:
             self._screen.show(event)
 
