@@ -115,10 +115,19 @@ def quote(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
+_PART = r'"(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"|[^."]+'
+"""A name, or any text as JSON has it."""
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` can be taken apart: names with dots between, in quotes where they need them."""
+    return re.fullmatch(rf"(?:{_PART})(?:\.(?:{_PART}))*", text) is not None
+
+
 def split(key: str) -> list[str]:
     """The parts of a key, quotes taken off."""
-    parts = re.findall(r'"(?:[^"\\]|\\.)*"|[^.]+', key)
-    return [json.loads(part) if part.startswith('"') else part for part in parts]
+    parts = re.findall(_PART, key)
+    return [json.loads(part, strict=False) if part.startswith('"') else part for part in parts]
 
 
 def plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ from streamer.keys import (
     Setting,
     accepts,
     describe,
+    is_key,
     is_list,
     is_table,
     is_text,
@@ -199,6 +200,8 @@ def _override_layer(overrides: Mapping[str, Any], flags: Mapping[str, str]) -> L
         if value is None:
             continue
         origin = f"flag {flags.get(key) or '--' + key.rsplit('.', 1)[-1].replace('_', '-')}"
+        if not is_key(key):
+            raise ConfigError(f"{origin}: expected a key such as server.port, found '{key}'")
         setting = setting_at(key) if isinstance(value, str) else None
         if setting:
             value = _read_text(setting, value, origin)  # noqa: PLW2901 - the same value, as its type

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streamer import resources, settings
 from streamer.config import Config
 from streamer.errors import ConfigError
-from streamer.keys import Setting, options
+from streamer.keys import Setting, options, quote
 from streamer.keys import settings as all_settings
 
 
@@ -304,3 +304,17 @@ def test_the_default_preset_lists_every_setting_with_its_default() -> None:
 def test_unknown_presets_get_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'captions'"):
         settings.load("caption")
+
+
+@pytest.mark.parametrize(
+    "key", ["", ".", "server..port", ".port", 'sounds.labels."Dog.threshold', 'sounds.labels."\\q".ignore']
+)
+def test_a_flag_with_a_key_that_is_none_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"flag --set: expected a key such as server\.port"):
+        settings.load(None, {}, {key: "1"}, {key: "--set"})
+
+
+@given(st.text(min_size=1))
+def test_every_label_can_be_set_by_its_key(label: str) -> None:
+    key = f"sounds.labels.{quote(label)}.threshold"
+    assert settings.load(None, {}, {key: "0.25"}).config.sounds.labels[label].threshold == 0.25

@@ -74,7 +74,10 @@ def transcribe(
                     continue
             text = WRITERS[format_](outcome.transcript, tags)
             if target is not None:
-                target.write_text(text, encoding="utf-8")
+                try:
+                    target.write_text(text, encoding="utf-8")
+                except OSError as error:
+                    broken.append(f"{clean(path)}: cannot write {clean(target)}: {error.strerror}")
             elif waiting is not None:
                 waiting.append(text)
             else:
