@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
     """List the models here and the official ones, show one, fetch an official one."""
+    if as_json:  # `models --json list` as well as `models list --json`
+        ctx.default_map = {name: {"as_json": True} for name in models.commands}
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_, as_json=as_json)
 

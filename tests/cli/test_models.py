@@ -32,6 +32,10 @@ def test_the_list_has_what_is_here(tiny: Path) -> None:
     assert any(line.startswith("noise ") and " MB" in line for line in call().stdout.splitlines())
 
 
+def test_json_may_stand_before_the_subcommand() -> None:
+    assert lines(call("--json", "list").stdout) == lines(call("list", "--json").stdout)
+
+
 def test_info_shows_the_definition() -> None:
     (found,) = lines(call("info", "noise", "--json").stdout)
     assert found["description"] == "random weights"
