@@ -19,7 +19,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'"
 )
-"""What the page may load and talk to: itself. Also in index.html, for whoever serves the files another way."""
+"""What the page may load and talk to: itself. In index.html too, for other ways to serve the files."""
 
 HEADERS = {
     "Cache-Control": "no-cache",  # the files change with the package, and clients ask again cheaply

@@ -373,7 +373,9 @@ def test_many_streams_keep_their_past(page: Any, daemon: Daemon) -> None:
         )
     )
     expect(page.get_by_test_id("lag").nth(19)).to_have_text("0.3 s")
-    assert page.evaluate("() => [...document.querySelectorAll('.strip')].filter((one) => one.seen).length") == 20
+    assert (
+        page.evaluate("() => [...document.querySelectorAll('.strip')].filter((one) => one.seen).length") == 20
+    )
 
 
 def test_lost_history_is_said(browser: Any, page: Any, daemon: Daemon) -> None:
