@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -71,24 +70,3 @@ class Notifier:
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             logger.warning("cannot reach the service manager at NOTIFY_SOCKET: %s", error)
-
-
-def watch(notifier: Notifier, healthy: Callable[[], bool], stop: threading.Event) -> None:
-    """Send signs of life until `stop` is set, but only while `healthy()`: the manager restarts what is stuck.
-
-    The target of a thread named `watchdog`; returns at once if nobody wants signs of life.
-    """
-    if notifier.interval is None:
-        return
-    was_healthy = True
-    while True:
-        now_healthy = healthy()
-        if now_healthy:
-            notifier.alive()
-        elif was_healthy:
-            logger.error(
-                "not healthy: no sign of life to the service manager, which may restart this service"
-            )
-        was_healthy = now_healthy
-        if stop.wait(notifier.interval):
-            return

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from streamer.service import Notifier, watch
+from streamer import settings
+from streamer.app import CHECK, DRAIN
+from streamer.cli import _Mistake
+from streamer.service import Notifier
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_environment(env: dict[str, str], active: bool, interval: float | None) 
 def test_without_a_manager_nothing_happens() -> None:
     notifier = Notifier()
     notifier.ready()
-    watch(notifier, lambda: True, threading.Event())  # returns
+    notifier.alive()
 
 
 def test_a_manager_that_is_gone_is_no_reason_to_stop(
@@ -83,25 +85,21 @@ def test_a_manager_that_is_gone_is_no_reason_to_stop(
     assert "cannot reach the service manager" in caplog.text
 
 
-def test_signs_of_life_stop_while_unhealthy(manager: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
-    notifier = Notifier(manager.getsockname(), interval=0.01)
-    healthy, stop = threading.Event(), threading.Event()
-    healthy.set()
-    thread = threading.Thread(target=watch, args=(notifier, healthy.is_set, stop), name="watchdog")
-    thread.start()
-    try:
-        assert manager.recv(100) == b"WATCHDOG=1"
-        with caplog.at_level(logging.ERROR):
-            healthy.clear()
-            time.sleep(0.05)
-        messages(manager)
-        time.sleep(0.05)
-        assert messages(manager) == []
-        assert caplog.text.count("not healthy") == 1
-        healthy.set()
-        manager.settimeout(2)
-        assert manager.recv(100) == b"WATCHDOG=1"
-    finally:
-        stop.set()
-        thread.join(2)
-    assert not thread.is_alive()
+CONTRIB = Path(__file__).parent.parent / "contrib"
+
+
+def test_every_example_in_the_units_environment_is_a_setting() -> None:
+    """Lines as systemd reads them, with the # before each taken off."""
+    found = re.findall(r"^#(STREAMER_\w+)=(.*)$", (CONTRIB / "streamer.env").read_text(), re.MULTILINE)
+    assert len(found) > 4
+    for name, value in found:
+        loaded = settings.load(None, {name: value.strip("'")})
+        assert loaded.origin, name
+
+
+def test_the_unit_gives_the_daemon_the_time_that_it_takes() -> None:
+    unit = dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "streamer.service").read_text(), re.MULTILINE))
+    assert (unit["Type"], unit["NotifyAccess"]) == ("notify", "main")
+    assert int(unit["TimeoutStopSec"]) > DRAIN
+    assert int(unit["WatchdogSec"]) / 2 > CHECK
+    assert unit["RestartPreventExitStatus"] == str(_Mistake.exit_code)
