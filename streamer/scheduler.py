@@ -2,8 +2,10 @@
 
 Live: finals first, oldest first, never dropped. A stream has at most one waiting partial and one
 waiting ambient pass: a newer one replaces it and inherits its deadline, so that under load partials
-thin out and ambient passes stretch, yet none starves. A stream whose waiting utterances exceed the
-backlog has no room: its listener stops reading, and what its ring loses is reported as a gap.
+thin out and ambient passes stretch, yet none starves. A final shares a batch with finals only: it
+does not wait for what matters less. A stream's end comes once nothing else of it waits. A stream
+whose waiting utterances exceed the backlog has no room: its listener stops reading, and what its
+ring loses is reported as a gap.
 
 Lossless (files as fast as possible): every stream's passes run in the order they were asked for,
 none is replaced, and a stream has room for a few only.
@@ -107,10 +109,10 @@ class Scheduler:
             if old is None:
                 waiting.ambient_deadline = p.decided + self._ambient_patience
             elif old.needs_encoder:
-                waiting.ambient_stretched += 1
                 if not p.needs_encoder:
                     # Silence must not hide a sound that nobody has looked at yet.
                     return
+                waiting.ambient_stretched += 1
             waiting.ambient = p
 
     def has_room(self, stream: str) -> bool:
@@ -160,12 +162,12 @@ class Scheduler:
         candidates = self._candidates()
         if not candidates:
             return []
-        first = min(candidates, key=lambda c: c[0])[2]
+        (rank, _), _, first = min(candidates, key=lambda c: c[0])
         batch = [first]
         if first.needs_encoder:
             size = self._bucket(first)
-            for _, _, other in sorted(candidates, key=lambda c: c[0]):
-                if len(batch) == self._max_batch:
+            for (others, _), _, other in sorted(candidates, key=lambda c: c[0]):
+                if len(batch) == self._max_batch or others != rank:
                     break
                 if other is not first and other.needs_encoder and self._bucket(other) == size:
                     batch.append(other)
@@ -174,7 +176,7 @@ class Scheduler:
         return batch
 
     def _candidates(self) -> list[tuple[tuple[int, float], str, Pass]]:
-        """The head of every queue with its rank: finals by age, then the rest by deadline, ends last."""
+        """The head of every queue with its rank: finals and ends by age, then the rest by deadline."""
         out: list[tuple[tuple[int, float], str, Pass]] = []
         for name, w in self._streams.items():
             if w.in_order:
@@ -186,7 +188,8 @@ class Scheduler:
             if w.ambient is not None:
                 out.append(((1, w.ambient_deadline), name, w.ambient))
             if w.end is not None and w.count == 1:
-                out.append(((2, w.end.decided), name, w.end))
+                # It costs nothing. Behind the rest it would never come while other streams are too much.
+                out.append(((0, w.end.decided), name, w.end))
         return out
 
     def _take(self, p: Pass) -> None:

@@ -69,6 +69,7 @@ def test_silence_does_not_hide_a_waiting_ambient_pass() -> None:
     loud = a_pass(Kind.AMBIENT)
     s.submit(loud)
     s.submit(a_pass(Kind.SILENT, decided=1.0))
+    assert s.counts("a") == (0, 0, 0), "nothing was left out"
     assert drain(s) == [loud]
 
 
@@ -79,6 +80,28 @@ def test_the_end_comes_after_everything_else_of_its_stream() -> None:
     for kind in (Kind.AMBIENT, Kind.PARTIAL, Kind.FINAL):
         s.submit(a_pass(kind, utterance=1 if kind is Kind.FINAL else 2))
     assert drain(s)[-1] is end
+
+
+def test_an_end_comes_while_other_streams_are_too_much() -> None:
+    s = make()
+    s.submit(a_pass(Kind.END, "gone", 0.5))
+    for turn in range(3):
+        s.submit(a_pass(Kind.PARTIAL, "busy", float(turn)))
+        if any(p.kind is Kind.END for p in s.next(0)):
+            return
+        s.submit(a_pass(Kind.AMBIENT, "busy", float(turn)))
+    raise AssertionError("the end starved")
+
+
+def test_a_final_does_not_wait_for_what_matters_less() -> None:
+    """Where every pass has the full context, all of them would fit together."""
+    s = make(max_batch=8)
+    for kind, stream in ((Kind.AMBIENT, "a"), (Kind.FINAL, "a"), (Kind.PARTIAL, "b"), (Kind.FINAL, "c")):
+        s.submit(a_pass(kind, stream))
+    assert [sorted(p.kind for p in s.next(0)) for _ in range(2)] == [
+        [Kind.FINAL, Kind.FINAL],
+        [Kind.PARTIAL, Kind.AMBIENT],
+    ]
 
 
 def test_passes_of_one_context_share_a_batch() -> None:
