@@ -6,6 +6,7 @@ same audio gives the same passes however it arrives.
 Ticks: every `live.step` seconds of the stream's clock an open utterance asks for a partial; every
 `sounds.hop` seconds without one, the last `sounds.window` seconds are heard for sounds, unless the
 hop was silent. Where partials are off, an utterance longer than that window no longer hides sounds.
+With sounds off only the clock is told of, or it would seem to lag for as long as nobody speaks.
 """
 
 from __future__ import annotations
@@ -120,12 +121,12 @@ class Ear:
             if position % self._step == 0 and position - spoken.start >= TOKEN:
                 yield self._pass(Kind.PARTIAL, spoken.start, position, spoken.number)
                 self._audible = False
-        elif (
-            self._config.sounds.enabled
-            and position % self._hop == 0
-            and (spoken is None or position - spoken.start >= self._window)
-        ):
-            yield from self._ambient() if self._audible else (self._silent(),)
+        elif position % self._hop == 0:
+            if not self._config.sounds.enabled:
+                if spoken is None:
+                    yield self._silent()
+            elif spoken is None or position - spoken.start >= self._window:
+                yield from self._ambient() if self._audible else (self._silent(),)
 
     def _ambient(self) -> Iterator[Pass]:
         """The last window, in whole tokens up to here. What is too short to judge waits for the next tick."""

@@ -22,7 +22,7 @@ class Kind(IntEnum):
     AMBIENT = 2
     """Nobody speaks: sounds only."""
     SILENT = 3
-    """Nothing was audible: no encoder run, but the clock of the sounds moves on."""
+    """Nothing was audible, or sounds are off: no encoder run, but the clock moves on."""
     END = 4
     """The stream is over: whatever is open is closed after everything else of that stream."""
 

@@ -155,7 +155,7 @@ def test_without_partials_a_long_utterance_does_not_hide_sounds() -> None:
     ("config", "absent"),
     [
         ({"live": {"captions": False}}, (Kind.FINAL, Kind.PARTIAL)),
-        ({"sounds": {"enabled": False}}, (Kind.AMBIENT, Kind.SILENT)),
+        ({"sounds": {"enabled": False}}, (Kind.AMBIENT,)),
     ],
 )
 def test_what_is_switched_off_is_not_asked_for(config: dict[str, Any], absent: tuple[Kind, ...]) -> None:
@@ -163,6 +163,12 @@ def test_what_is_switched_off_is_not_asked_for(config: dict[str, Any], absent: t
     kinds = {p.kind for p in passes(said)}
     assert not kinds & set(absent)
     assert {Kind.FINAL, Kind.AMBIENT} & kinds
+
+
+def test_without_sounds_the_clock_still_moves_while_nobody_speaks() -> None:
+    said = heard(make(sounds={"enabled": False}), np.concatenate([sound(4.0), speech(1.0)]))
+    assert [p.end for p in passes(said)][:5] == [HOP * i for i in range(1, 6)]
+    assert {p.kind for p in passes(said)[:5]} == {Kind.SILENT}
 
 
 # The pass's samples.
