@@ -136,6 +136,10 @@ class SoundsConfig(Section):
             raise ValueError(f"window must be at least 0.8 s for a head to judge, found {self.window}")
         if self.window > 30:
             raise ValueError(f"window must not exceed the encoder's 30 s, found {self.window}")
+        if self.hop > self.window:
+            raise ValueError(
+                f"hop ({self.hop}) must not exceed window ({self.window}): nobody would hear what is between"
+            )
         return self
 
 

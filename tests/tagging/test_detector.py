@@ -307,7 +307,7 @@ configs = st.builds(
     hold=st.sampled_from([0.0, 0.8, 1.6]),
     merge=st.sampled_from([0.0, 1.0, 5.0]),
     cooldown=st.sampled_from([0.0, 2.0, 9.0]),
-    window=st.sampled_from([0.4, 0.8, 4.0]),
+    window=st.sampled_from([0.8, 1.6, 4.0]),
 )
 
 
