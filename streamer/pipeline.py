@@ -20,7 +20,7 @@ from streamer.bus import Bus
 from streamer.config import Config
 from streamer.ear import Ear
 from streamer.engine import Engine, choose_precision
-from streamer.errors import ProtocolError, StreamerError
+from streamer.errors import ConfigError, ProtocolError, StreamerError
 from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamStats
 from streamer.nn.checkpoint import load
 from streamer.passes import Kind, Pass
@@ -37,7 +37,10 @@ READ = SAMPLE_RATE // 5
 """Samples that the listener takes from a ring at once (200 ms)."""
 
 STUCK = 60.0
-"""Seconds without a turn after which a thread counts as dead: no pass takes as long."""
+"""Seconds without a turn after which a thread counts as dead …"""
+
+PATIENCE = 100.0
+"""… or so many times the warm-up, one short pass, where that is more: a batch of a big model is not dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,42 @@ class ModelInfo:
     description: str = ""
 
 
+def _fitting(config: Config, engine: Engine, languages: list[str]) -> Config:
+    """The settings as this model can follow them.
+
+    Raises ConfigError for what it cannot do at all: better now than at the first utterance, or never.
+    """
+    model = engine.model
+    if config.sounds.enabled and model.tags is None:
+        log.warning("The model %s has no tag head: words only, no sounds", model.name)
+        config = config.model_copy(update={"sounds": config.sounds.model_copy(update={"enabled": False})})
+    if config.sounds.enabled:
+        validate_labels(config.sounds, model.labels)
+        if model.window is not None and model.window > 2 * config.sounds.window:
+            log.warning(
+                "The tag head of %s was trained to judge %g s at once and is given %g s: set sounds.window",
+                model.name,
+                model.window,
+                config.sounds.window,
+            )
+    if not config.live.captions:
+        if not config.sounds.enabled:
+            raise ConfigError(
+                f"nothing to do: live.captions is false, and sounds are off or {model.name} has no tag head. "
+                "Switch one of them on, or choose a model that hears sounds"
+            )
+        return config
+    language, task = config.model.language, config.model.task
+    if language not in ("auto", *languages):
+        raise ConfigError(
+            f"model.language is {language!r}, but {model.name} knows {', '.join(languages)} only: "
+            "choose one of these, 'auto', or another model"
+        )
+    if task == "translate" and not engine.tokenizer.is_multilingual:
+        raise ConfigError(f"model.task is 'translate', but {model.name} is not multilingual: choose another")
+    return config
+
+
 class Pipeline:
     """Build with `build`, `start`, `add` sources, and in the end `drain` and `stop`.
 
@@ -57,16 +96,15 @@ class Pipeline:
     """
 
     def __init__(self, config: Config, bus: Bus, engine: Engine, *, fast: bool = False) -> None:
-        self._config, self.bus, self._engine, self._fast = config, bus, engine, fast
         model = engine.model
-        if config.sounds.enabled and model.tags is not None:
-            validate_labels(config.sounds, model.labels)
         self.model = ModelInfo(
             model.name,
             list(engine.tokenizer.languages) or list(model.info.languages),
             [label.name for label in model.labels],
             model.info.description,
         )
+        config = _fitting(config, engine, self.model.languages)
+        self._config, self.bus, self._engine, self._fast = config, bus, engine, fast
         self._scheduler = Scheduler(
             lambda p: engine.context(len(p.samples)),
             partial_patience=config.live.step,
@@ -81,6 +119,7 @@ class Pipeline:
         self._started = time.monotonic()
         self._turns = {"listener": self._started, "inference": self._started}
         self._failed: str | None = None
+        self._patience = STUCK
         self._threads = [
             threading.Thread(
                 target=self._guard, args=("listener", self._listen), name="listener", daemon=True
@@ -108,7 +147,9 @@ class Pipeline:
 
     def start(self) -> None:
         """Warm up and start listening."""
+        began = time.monotonic()
         self._engine.warm_up()
+        self._patience = max(STUCK, PATIENCE * (time.monotonic() - began))
         for thread in self._threads:
             thread.start()
         self.ready = True
@@ -136,11 +177,11 @@ class Pipeline:
         self._scheduler.forget(name)
 
     def pause(self, name: str) -> None:
-        """Stop listening to a stream; its source stays open. Raises ProtocolError for an unknown one."""
+        """Stop listening to a stream; its source stays open. ProtocolError for one unknown or over."""
         self._set_paused(name, True)
 
     def resume(self, name: str) -> None:
-        """Listen again; the time between is a gap. Raises ProtocolError for an unknown stream."""
+        """Listen again; the time between is a gap. ProtocolError for a stream unknown or over."""
         self._set_paused(name, False)
 
     def states(self) -> dict[str, SourceState]:
@@ -158,7 +199,7 @@ class Pipeline:
         if self.ready and not self._stopping.is_set():
             now = time.monotonic()
             for name, last in self._turns.items():
-                if now - last > STUCK:
+                if now - last > self._patience:
                     return f"the {name} thread has not moved for {now - last:.0f} s"
         return None
 
@@ -173,12 +214,7 @@ class Pipeline:
         """End every source and let what is open come out; whether all of it did in time."""
         deadline = time.monotonic() + timeout
         streams = list(self._snapshot().values())
-        for stream in streams:
-            stream.stop.set()
-            stream.ring.cancel()
-        for stream in streams:
-            # A source that waits for a mute server may take long to notice; its ring need not.
-            stream.halt(0.3)
+        self._halt(streams, 0.3)
         return all(stream.ended.wait(max(0.0, deadline - time.monotonic())) for stream in streams)
 
     def stop(self) -> None:
@@ -186,13 +222,24 @@ class Pipeline:
         self._stopping.set()
         self._wake.set()
         self._scheduler.close()
-        for stream in self._snapshot().values():
-            stream.halt(1.0)
+        self._halt(list(self._snapshot().values()), 1.0)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(5)
 
     # Helpers.
+
+    def _halt(self, streams: list[Stream], patience: float) -> None:
+        """Close every ring, once its source's thread has ended or `patience` seconds are over for all.
+
+        A source that waits for a mute server may take long to notice; its ring need not, nor need others.
+        """
+        for stream in streams:
+            stream.stop.set()
+            stream.ring.cancel()
+        deadline = time.monotonic() + patience
+        for stream in streams:
+            stream.halt(max(0.0, deadline - time.monotonic()))
 
     def _snapshot(self) -> dict[str, Stream]:
         with self._lock:
@@ -208,6 +255,8 @@ class Pipeline:
 
     def _set_paused(self, name: str, paused: bool) -> None:
         stream = self._get(name)
+        if stream.ended.is_set():
+            raise ProtocolError(f"the stream {name!r} is over: there is nothing to pause or resume")
         with self._lock:
             if stream.paused == paused:
                 return
@@ -242,6 +291,8 @@ class Pipeline:
 
     def _listen_to(self, stream: Stream) -> bool:
         """One turn of one stream; whether there may be more."""
+        if stream.heard_end:
+            return False
         name = stream.source.name
         if stream.paused != stream.heard_paused:
             stream.heard_paused = stream.paused
@@ -256,8 +307,6 @@ class Pipeline:
         elif isinstance(item, Gap):
             stream.read = item.start + item.length
             stream.lost += item.length
-        elif stream.heard_end:
-            return False
         else:
             stream.heard_end = True
         self._emit(stream.ear.hear(item))

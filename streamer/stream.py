@@ -91,6 +91,8 @@ class Stream:
         """Totals and rates."""
         finals_waiting, replaced, stretched = scheduler.counts(self.name)
         position = max(self.ring.position, self.track.position)
+        # What arrives while nobody listens is not waited for.
+        lag = 0 if self.heard_paused else max(0, position - self.track.position)
         rate = 0.0
         lately = list(self.lately)
         if lately and lately[-1][0] > lately[0][0]:
@@ -99,7 +101,7 @@ class Stream:
         return StreamStats(
             state=self.shown_state,
             position=round(position / SAMPLE_RATE, 2),
-            lag=round(max(0, position - self.track.position) / SAMPLE_RATE, 2),
+            lag=round(lag / SAMPLE_RATE, 2),
             lost=round(self.lost / SAMPLE_RATE, 3),
             encoder_passes=self.passes,
             passes_per_second=round(rate, 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from streamer.audio.source import Report, StateChange
 from streamer.bus import Bus
 from streamer.config import Config
 from streamer.engine import Engine, Result
-from streamer.errors import ProtocolError, StreamerError
+from streamer.errors import ConfigError, ProtocolError, StreamerError
 from streamer.events import Event, SourceState
 from streamer.pipeline import Pipeline
+from streamer.resources import presets
+from streamer.settings import load as load_settings
 from tests.tiny import tiny_model, tiny_tokenizer
 
 RATE = 16_000
@@ -297,9 +300,15 @@ def test_pause_and_resume() -> None:
     pipeline.pause("test")
     assert pipeline.states()["test"] is SourceState.PAUSED
     time.sleep(0.5)
+    assert pipeline.stats()["test"].lag == 0, "nobody waits for what is not listened to"
     pipeline.resume("test")
     pipeline.wait()
+    count = len(events)
+    for ask in (pipeline.pause, pipeline.resume):
+        with pytest.raises(ProtocolError, match="over"):
+            ask("test")
     pipeline.stop()
+    assert [event for event in events[count:] if event.type != "stats"] == []
     gap = next(event for event in events if event.type == "stream.gap")
     assert gap.reason == "paused"
     assert 1.0 < gap.end - gap.start < 4.0
@@ -325,6 +334,84 @@ def test_drain_gives_the_open_utterance_its_final() -> None:
     assert finals[0].end > 0.8
     names = [thread.name for thread in threading.enumerate()]
     assert not any(name in ("listener", "inference") or name.startswith("source ") for name in names)
+
+
+def test_sources_that_hang_take_nothing_from_the_others() -> None:
+    release = threading.Event()
+
+    class Mute(Playback):
+        def run(self, ring: Ring, report: Report, stop: threading.Event) -> None:
+            release.wait(20)
+
+    bus = Bus(1000)
+    events: list[Event] = []
+    bus.add_sink(events.append)
+    pipeline = Pipeline(Config(), bus, Engine(tiny_model(), tiny_tokenizer()))
+    pipeline.start()
+    for i in range(12):
+        pipeline.add(Mute([], f"mute {i}", live=True))
+    pipeline.add(Playback(cut(babble(30.0), lambda: 320), speed=1.0, live=True))
+    time.sleep(1.2)
+    try:
+        began = time.monotonic()
+        assert pipeline.drain(2.5)
+        assert time.monotonic() - began < 2
+    finally:
+        release.set()
+    pipeline.stop()
+    assert sum(event.type == "transcript.final" for event in events) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model": {"language": "de"}}, "model.language is 'de', but tiny knows en only"),
+        ({"model": {"task": "translate"}}, "tiny is not multilingual"),
+        ({"live": {"captions": False}, "sounds": {"enabled": False}}, "nothing to do"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused_at_once(config: dict[str, Any], message: str) -> None:
+    engine = Engine(tiny_model(), tiny_tokenizer())
+    with pytest.raises(ConfigError, match=message):
+        Pipeline(Config.model_validate(config), Bus(10), engine)
+
+
+@pytest.mark.parametrize("preset", sorted(presets()))
+def test_every_preset_says_what_it_is_for(preset: str) -> None:
+    config = load_settings(preset).config
+    events, _ = run([Playback([conversation()[: 6 * RATE]])], config, Engine(tiny_model(), tiny_tokenizer()))
+    kinds = {event.type for event in events}
+    assert "sound.tags" in kinds
+    assert ("transcript.final" in kinds) == config.live.captions
+    assert ("transcript.partial" in kinds) == (config.live.captions and config.live.partials)
+
+
+def test_without_a_tag_head_there_are_words_and_no_lag() -> None:
+    model = replace(tiny_model(), tags=None, labels=(), thresholds=())
+    engine = Engine(model, tiny_tokenizer())
+    config = Config.model_validate({"live": {"partials": False}})
+    events, pipeline = run([Playback([conversation()])], config, engine)
+    kinds = {event.type for event in events}
+    assert "transcript.final" in kinds
+    assert not {kind for kind in kinds if kind.startswith("sound.")}
+    assert engine.encoder_passes == sum(event.type == "transcript.final" for event in events)
+    assert pipeline.stats()["test"].lag == 0
+    with pytest.raises(ConfigError, match="has no tag head"):
+        Pipeline(Config.model_validate({"live": {"captions": False}}), Bus(10), engine)
+
+
+def test_a_slow_model_is_not_taken_for_dead() -> None:
+    class Slow(SlowEngine):
+        delay = 0.7
+
+    pipeline = Pipeline(Config(), Bus(10), Slow(tiny_model(), tiny_tokenizer()))
+    pipeline.start()
+    pipeline.stop()
+    pipeline._stopping.clear()
+    for ago, dead in ((65.0, False), (600.0, True)):
+        pipeline._turns["inference"] = time.monotonic() - ago
+        pipeline._turns["listener"] = time.monotonic()
+        assert (pipeline.problem() is not None) == dead
 
 
 def test_a_dead_inference_thread_is_a_problem() -> None:
