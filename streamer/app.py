@@ -162,7 +162,9 @@ class Daemon:
             pipeline = await self._load(bus)
             if pipeline is None:
                 return 0
-            front.pipeline = pipeline
+            front.pipeline = pipeline  # from here on it is drained and stopped, whatever happens
+            for source in self._sources:
+                pipeline.add(source)
             self._on_ready(pipeline)
             notifier.ready()
             return await self._serve(pipeline, bus, server, notifier)
@@ -175,7 +177,7 @@ class Daemon:
         self._asked.set()
 
     async def _load(self, bus: Bus) -> Pipeline | None:
-        """The pipeline with its sources started; None when the end came first."""
+        """The pipeline, started; None when the end came first."""
 
         def build() -> Pipeline:
             from streamer.pipeline import Pipeline
@@ -188,10 +190,7 @@ class Daemon:
         await _first(loading, self._stop.wait())
         if self._stop.is_set():
             return None
-        pipeline = loading.result()
-        for source in self._sources:
-            pipeline.add(source)
-        return pipeline
+        return loading.result()
 
     async def _serve(self, pipeline: Pipeline, bus: Bus, server: Server, notifier: Notifier) -> int:
         """Until a signal, the sources' end with `once`, or the death of a part; the exit status."""

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,14 @@ def test_a_model_that_is_not_there_is_an_error_and_the_port_is_free_again(config
             pass
 
     asyncio.run(story())
+
+
+def test_a_source_that_cannot_be_added_leaves_no_thread_behind(config: Config, tmp_path: Path) -> None:
+    path = make_wav(tmp_path / "a.wav", 0.6, 30.0)
+    with pytest.raises(StreamerError, match="already"):
+        asyncio.run(Daemon(config, [source(path, config), source(path, config)]).run())
+    names = {thread.name.split()[0] for thread in threading.enumerate()}
+    assert not names & {"source", "listener", "inference"}
 
 
 def test_a_service_manager_hears_ready_alive_and_stopping(
