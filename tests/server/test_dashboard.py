@@ -378,6 +378,16 @@ def test_many_streams_keep_their_past(page: Any, daemon: Daemon) -> None:
     )
 
 
+def test_errors_from_before_the_page_was_opened_are_no_news(page: Any, daemon: Daemon) -> None:
+    daemon.bus.publish(ErrorEvent(code="internal", message="it went wrong"))
+    expect(page.get_by_test_id("toast")).to_have_text("it went wrong")
+    name = daemon.live("after")
+    page.reload()
+    daemon.bus.publish(final(name, 1, "all is well"))
+    expect(page.get_by_text("all is well")).to_be_visible()
+    assert page.get_by_test_id("toast").count() == 0
+
+
 def test_lost_history_is_said(browser: Any, page: Any, daemon: Daemon) -> None:
     daemon.down()
     daemon.renew(history=4)

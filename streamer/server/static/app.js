@@ -75,7 +75,7 @@ function lose() {
 }
 
 function receive(event, replayed) {
-  if (event.type === "error") return fault(event);
+  if (event.type === "error") return fault(event, replayed);
   const before = store.streams.size;
   const stream = store.apply(event, replayed);
   if (store.streams.size !== before) soon(drawStreams);
@@ -127,13 +127,14 @@ function announce(event) {
   while (region.childNodes.length > 5) region.firstChild.remove();
 }
 
-function fault(event) {
+function fault(event, replayed) {
   if (event.code === "history_lost") {
     if (!lostNotice) lose();
     return;
   }
   const stream = typeof event.stream === "string" ? store.streams.get(event.stream) : null;
   for (const each of stream ? [stream] : store.streams.values()) each.pending = "";
+  if (replayed && connection.greetings === 1) return; // from before this page was opened: history, no news
   toast(event.stream ? `${event.stream}: ${event.message}` : event.message);
 }
 
