@@ -28,7 +28,8 @@ class MissingExtraError(StreamerError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
             f"{what} needs an optional dependency that is not installed. "
-            f"Install it with: pip install 'streamer[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+            f"Install it with: pip install 'streamer[{extra}]' "
+            f"(in a checkout: .venv/bin/pip install -e '.[{extra}]')"
         )
 
 

@@ -32,13 +32,13 @@ PUSH = "push"
 def choose_sources(config: Config, texts: Sequence[str], fast: bool = False) -> list[Source]:
     """The sources in `texts`, else the settings' streams, else the default microphone; nothing is opened yet.
 
-    The text `push` stands for none. `fast`: files as fast as they can be processed.
-    Raises StreamerError where there is no source, where one
-    cannot exist, or where two have one name.
+    The text `push`, also as a stream's source in the settings, stands for none. `fast`: files as fast as
+    they can be processed. Raises StreamerError where there is no source, where one cannot exist, or where
+    two have one name.
     """
     specs = [parse_source(text) for text in texts if text != PUSH]
     if not texts:
-        specs = _configured(config) or [_default_microphone()]
+        specs = _configured(config) if config.streams else [_default_microphone()]
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise StreamerError(
@@ -64,7 +64,7 @@ def find_sample() -> Path:
 
 
 def _configured(config: Config) -> list[SourceSpec]:
-    parsed = [(stream, parse_source(stream.source)) for stream in config.streams]
+    parsed = [(stream, parse_source(stream.source)) for stream in config.streams if stream.source != PUSH]
     return [replace(spec, name=stream.name or spec.name) for stream, spec in parsed]
 
 

@@ -84,6 +84,11 @@ def test_push_needs_no_microphone() -> None:
     assert choose_sources(Config(), ["push"]) == []
 
 
+def test_push_in_the_settings() -> None:
+    config = Config(streams=[StreamConfig(source="push")])
+    assert choose_sources(config, ()) == []
+
+
 def test_push_beside_a_file(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(b"RIFF")
