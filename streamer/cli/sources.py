@@ -50,7 +50,9 @@ def choose_sources(config: Config, texts: Sequence[str], fast: bool = False) -> 
 def demo_source(config: SourceConfig, loop: bool) -> Source:
     """The sample that ships, at its own speed; with `loop` again and again."""
     spec = SourceSpec("demo", "file", str(find_sample()))
-    return Repeated(lambda: open_source(spec, config)) if loop else open_source(spec, config)
+    return (
+        Repeated(lambda: open_source(spec, config), "sample recording") if loop else open_source(spec, config)
+    )
 
 
 def find_sample() -> Path:
@@ -90,11 +92,11 @@ def _default_microphone() -> SourceSpec:
 class Repeated:
     """A source that is played again whenever it has ended, on one clock, until it is stopped or fails."""
 
-    def __init__(self, make: Callable[[], Source]) -> None:
+    def __init__(self, make: Callable[[], Source], address: str = "") -> None:
         self._make = make
         first = make()
         self.name = first.name
-        self.address = first.address
+        self.address = address or first.address
         self.live = first.live
 
     def run(self, ring: Ring, report: Report, stop: threading.Event) -> None:

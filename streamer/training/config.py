@@ -57,7 +57,7 @@ class BundledConfig:
     text_layer: int = 2
     text_head: int = 4
     seed: int = 0
-    tag_rounds: int = 4
+    tag_rounds: int = 3
     """Random views of each recorded sound."""
     speech: SpeechConfig = field(default_factory=SpeechConfig)
     tags: TagConfig = field(default_factory=TagConfig)

@@ -39,7 +39,7 @@ UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueErro
 class SpeechConfig:
     """How long and how fast. `encoder_lr` is for what came from the teacher, `lr` for what is new."""
 
-    steps: int = 2400
+    steps: int = 2050
     frozen_steps: int = 300
     warmup: int = 200
     lr: float = 1e-3

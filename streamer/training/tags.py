@@ -198,7 +198,7 @@ class TagConfig:
     """How the head learns."""
 
     width: int = 128
-    epochs: int = 25
+    epochs: int = 12
     lr: float = 1e-3
     batch: int = 64
     mixup: float = 0.5
