@@ -384,7 +384,7 @@ def test_errors_from_before_the_page_was_opened_are_no_news(page: Any, daemon: D
     name = daemon.live("after")
     page.reload()
     daemon.bus.publish(final(name, 1, "all is well"))
-    expect(page.get_by_text("all is well")).to_be_visible()
+    expect(page.get_by_test_id("final").get_by_text("all is well")).to_be_visible()
     assert page.get_by_test_id("toast").count() == 0
 
 

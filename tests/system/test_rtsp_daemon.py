@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamer.timebase import SAMPLE_RATE
@@ -26,8 +27,13 @@ PATIENCE = 60.0
 
 
 def test_finals_and_sounds_go_on_after_the_server_died(tmp_path: Path, model: Path) -> None:
-    """The recording's first sentences and the rain, over and over; one client through all of it."""
-    wav = write_wav(tmp_path / "sample.wav", sample()[int(1.6 * SAMPLE_RATE) : 12 * SAMPLE_RATE])
+    """The recording's first sentence and its siren, over and over; one client through all of it."""
+    audio = sample()
+    spoken, siren = (
+        audio[int(1.6 * SAMPLE_RATE) : 6 * SAMPLE_RATE],
+        audio[30 * SAMPLE_RATE : 36 * SAMPLE_RATE],
+    )
+    wav = write_wav(tmp_path / "sample.wav", np.concatenate([spoken, siren]))
     with RtspServer(wav) as server:
         source = f"camera={server.url.replace('//', '//jim:secret@')}"
         with Process("run", "--source", source, model=model, settings=SETTINGS) as daemon:
