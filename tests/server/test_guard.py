@@ -57,7 +57,8 @@ async def test_without_a_token_only_this_machine_itself() -> None:
 
 
 async def test_a_token_is_asked_for_and_never_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
+    # An earlier test may have set up logging as the command line does, which keeps uvicorn quiet.
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="uvicorn.error"):
         async with running(token=TOKEN) as daemon, httpx.AsyncClient() as web:
             for path in ("/api/state", "/metrics"):
                 assert (await web.get(daemon.url + path)).status_code == 401
