@@ -198,7 +198,7 @@ class TagConfig:
     """How the head learns."""
 
     width: int = 128
-    epochs: int = 12
+    epochs: int = 40
     lr: float = 1e-3
     batch: int = 64
     mixup: float = 0.5
@@ -249,6 +249,10 @@ def scores(head: TimeLayerTransformer, f: Features) -> NDArray[np.float32]:
     """Probabilities (N, C) of every label."""
     out: NDArray[np.float32] = torch.cat([head(x.float()).sigmoid() for x in f.values.split(256)]).numpy()
     return out
+
+
+LEAST_PRECISION = 0.5
+"""A threshold below which more than half of what it reports is wrong is no threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +314,8 @@ def choose_thresholds(
 ) -> list[float]:
     """For each label the lowest threshold with that precision on held-out windows, in steps of 0.001.
 
-    `high` where none within the bounds reaches it; 0.5 for a label with fewer than three examples.
+    Where none within the bounds reaches it: the best by F0.5 (precision counts twice as much as recall) of
+    those with LEAST_PRECISION, else `high`. 0.5 for a label with fewer than three examples.
     """
     grid = np.round(np.arange(round(1000 * low), round(1000 * high) + 1) / 1000, 3)
     out = []
@@ -323,5 +328,11 @@ def choose_thresholds(
         hits = np.append(np.cumsum(targets[order[::-1], c])[::-1], 0.0)[first]
         flagged = len(order) - first
         reached = np.flatnonzero((flagged > 0) & (hits >= precision * flagged))
-        out.append(float(grid[reached[0]]) if len(reached) else high)
+        if len(reached):
+            out.append(float(grid[reached[0]]))
+            continue
+        right, found = hits / np.maximum(flagged, 1), hits / targets[:, c].sum()
+        merit = 1.25 * right * found / np.maximum(0.25 * right + found, 1e-9)
+        merit[right < LEAST_PRECISION] = 0
+        out.append(float(grid[merit.argmax()]) if merit.max() > 0 else high)
     return out
