@@ -104,7 +104,7 @@ class Pipeline:
             model.info.description,
         )
         config = _fitting(config, engine, self.model.languages)
-        self._config, self.bus, self._engine, self._fast = config, bus, engine, fast
+        self._config, self.bus, self._engine = config, bus, engine
         self._scheduler = Scheduler(
             lambda p: engine.context(len(p.samples)),
             partial_patience=config.live.step,

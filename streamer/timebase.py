@@ -31,7 +31,6 @@ def exact_div(x: int, y: int) -> int:
 
 
 FRAMES_PER_SECOND = exact_div(SAMPLE_RATE, FRAME)
-TOKENS_FULL_CONTEXT = exact_div(FULL_CONTEXT, TOKEN)
 
 
 def to_seconds(samples: int) -> float:

@@ -18,7 +18,7 @@ _SHOWN = 4
 
 LARGE = 200_000_000
 """Parameters from which a module is made without memory first. Torch's device for that
-takes a second to import what it needs; drawing weights that nobody will use takes as long for so many."""
+takes a second to import what it needs; drawing unused weights takes a quarter of one for 24 million."""
 
 
 def fill(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path, advice: str) -> M:

@@ -1,4 +1,4 @@
-"""Silero's detector: a small recurrent network, slower than WebRTC's and much better in noise.
+"""Silero's detector: a small recurrent network, slower than WebRTC's.
 
 Prefers ONNX Runtime on the model file inside the `silero_vad` package, which is then located but
 not imported: the import pulls torch in and sets its thread count to 1 for the whole process. Without
