@@ -43,6 +43,8 @@ LAYERS = [
     {"engine", "passes", "scheduler", "hub"},
     # Threads, and what is published.
     {"ear", "track", "bus", "history", "stream", "pipeline"},
+    # How well all that does.
+    {"evaluation"},
     # Ways out, and training.
     {"server", "training", "captions", "hub"},
     # The composition root, and the commands on top of it.

@@ -6,6 +6,7 @@ import click
 
 import streamer
 from streamer.cli import check, config, devices, listen, models, run, train, transcribe
+from streamer.cli.eval import evaluate
 from streamer.errors import ConfigError, StreamerError
 
 
@@ -54,6 +55,7 @@ for _command in (
     check.check,
     models.models,
     train.train,
+    evaluate,
     config.config,
 ):
     main.add_command(_command)

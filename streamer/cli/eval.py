@@ -1,0 +1,10 @@
+"""``streamer eval``: how well a model and the daemon around it do, on recordings whose truth is known."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group("eval", short_help="Measure a model on recordings.")
+def evaluate() -> None:
+    """Measure a model on recordings whose truth is known. See docs/evaluate.md."""
