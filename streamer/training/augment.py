@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.timebase import SAMPLE_RATE
+from streamer.training.codecs import MU_LAW, available, coded
+from streamer.training.rooms import ROOMS, heard_in, response
 
 Audio = NDArray[np.float32]
 
@@ -36,48 +40,56 @@ def band(audio: Audio, low_hz: float, high_hz: float) -> Audio:
     return np.fft.irfft(spectrum, len(audio)).astype(np.float32)
 
 
-def reverberate(audio: Audio, rt60: float, rng: np.random.Generator) -> Audio:
-    """A room: exponentially decaying noise after the direct sound (a diffuse tail of decay time `rt60` s)."""
-    n = int(rt60 * SAMPLE_RATE)
-    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
-    tail *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(tail**2))
-    tail[0] = 1.0
-    size = 1 << int(np.ceil(np.log2(len(audio) + n)))
-    out = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(tail, size), size)[: len(audio)]
-    return out.astype(np.float32)
+@dataclass(frozen=True, slots=True)
+class SpoilConfig:
+    """Shares of the recordings that each way of spoiling befalls."""
+
+    speed: float = 0.5
+    room: float = 0.25
+    """Echoes of a shoebox room of an RT60 of 0.15 to 0.9 s."""
+    noise: float = 0.4
+    telephone: float = 0.1
+    """A telephone's band, half of them with G.711's µ-law."""
+    codec: float = 0.1
+    """MP3, Opus, AMR, G.722, G.711: what of them the installed ffmpeg can encode."""
 
 
-def companded(audio: Audio) -> Audio:
-    """µ-law with 8 bits, there and back (G.711's quantisation)."""
-    x = np.clip(audio, -1, 1)
-    y = np.sign(x) * np.log1p(255 * np.abs(x)) / np.log(256)
-    y = np.round(y * 127) / 127
-    out: Audio = (np.sign(y) * np.expm1(np.abs(y) * np.log(256)) / 255).astype(np.float32)
-    return out
-
-
-def spoil(audio: Audio, noises: list[Audio], rng: np.random.Generator, longest: int | None = None) -> Audio:
+def spoil(
+    audio: Audio,
+    noises: list[Audio],
+    rng: np.random.Generator,
+    longest: int | None = None,
+    shares: SpoilConfig | None = None,
+) -> Audio:
     """One random way in which a recording is worse than the studio's: speed, room, noise, telephone, gain.
 
     It is never played so slowly that it gets longer than `longest` samples: its words would be cut off.
     """
-    if rng.random() < 0.5:
+    shares = shares or SpoilConfig()
+    if rng.random() < shares.speed:
         factor = float(rng.uniform(0.9, 1.12))
         if longest is not None and len(audio) / factor > longest:
             factor = max(1.0, len(audio) / longest)
         audio = change_speed(audio, factor)
-    if rng.random() < 0.15:
-        audio = reverberate(audio, float(rng.uniform(0.15, 0.6)), rng)
-    if noises and rng.random() < 0.4:
+    if rng.random() < shares.room:
+        audio = heard_in(audio, response(int(rng.integers(ROOMS))))
+    if noises and rng.random() < shares.noise:
         audio = mix(audio, noises[int(rng.integers(len(noises)))], float(rng.uniform(3, 25)), rng)
-    if rng.random() < 0.1:
+    if rng.random() < shares.telephone:
         audio = band(audio, float(rng.uniform(150, 350)), float(rng.uniform(3200, 3900)))
         if rng.random() < 0.5:
-            audio = companded(audio / max(float(np.abs(audio).max()), 1e-3))
-    peak = float(np.abs(audio).max())
-    if peak > 0:
-        audio = audio * np.float32(10 ** (rng.uniform(-25, -0.5) / 20) / peak)
-    return audio
+            audio = coded(_loud(audio, 1.0), MU_LAW)
+    if rng.random() < shares.codec:
+        codec = available()[int(rng.integers(len(available())))]
+        bit_rate = codec.bit_rates[int(rng.integers(len(codec.bit_rates)))]
+        audio = coded(_loud(audio, float(rng.uniform(0.1, 0.9))), codec, bit_rate)
+    return _loud(audio, 10 ** (rng.uniform(-25, -0.5) / 20))
+
+
+def _loud(audio: Audio, peak: float) -> Audio:
+    """`audio` with its largest sample at `peak`; silence stays silence."""
+    found = float(np.abs(audio).max(initial=0.0))
+    return audio * np.float32(peak / found) if found > 0 else audio
 
 
 def mask_mel(mel: NDArray[np.float32], rng: np.random.Generator, bands: int = 2, spans: int = 2) -> None:

@@ -6,7 +6,7 @@ batches. Clips of similar length share a batch, so that little of it is padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from streamer.asr.tokenizer import Tokenizer
 from streamer.audio.mel import log_mel
 from streamer.errors import StreamerError
 from streamer.timebase import FULL_CONTEXT, MEL_HOP, SAMPLE_RATE, TOKEN, ceil_to
-from streamer.training.augment import mask_mel, spoil
+from streamer.training.augment import SpoilConfig, mask_mel, spoil
 from streamer.training.corpus import Pack
 
 IGNORE = -100
@@ -32,6 +32,8 @@ class BatchConfig:
     wordless: float = 0.06
     """Share of items without any speech: the model learns to say nothing."""
     spoil: bool = True
+    shares: SpoilConfig = field(default_factory=SpoilConfig)
+    """Of what spoils an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class SpeechBatches:
         lead = np.zeros(int(rng.uniform(0, 0.5) * SAMPLE_RATE), np.float32)
         audio = np.concatenate([lead, *parts])
         if self.config.spoil:
-            audio = spoil(audio, self.noises, rng, FULL_CONTEXT)
+            audio = spoil(audio, self.noises, rng, FULL_CONTEXT, self.config.shares)
         return audio, " ".join(words)
 
     def _collate(self, items: list[tuple[NDArray[np.float32], str]], rng: np.random.Generator) -> Batch:

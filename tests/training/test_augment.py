@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from streamer.training.augment import band, change_speed, companded, mask_mel, mix, reverberate, spoil
+from streamer.training.augment import SpoilConfig, band, change_speed, mask_mel, mix, spoil
 from tests.training.corpora import RATE, noise, tone
 
 
@@ -38,22 +40,6 @@ def test_band_keeps_its_band_only() -> None:
     np.testing.assert_allclose(band(inside + outside, 300, 3400), inside, atol=1e-4)
 
 
-def test_companding_is_close_and_coarse() -> None:
-    x = np.linspace(-1, 1, 5001, dtype=np.float32)
-    y = companded(x)
-    assert np.abs(y - x).max() < 0.03
-    assert len(np.unique(y)) <= 255
-
-
-def test_a_room_keeps_the_direct_sound_and_adds_a_tail() -> None:
-    click = np.zeros(RATE, np.float32)
-    click[100] = 1
-    out = reverberate(click, 0.3, np.random.default_rng(0))
-    assert out[100] == pytest.approx(1, abs=1e-5)
-    assert np.abs(out[:100]).max() < 1e-5
-    assert 0.01 < np.sqrt((out[101:] ** 2).sum()) < 0.6
-
-
 def test_spoiling_is_a_function_of_the_generator() -> None:
     audio, noises = tone(1.0, 300), [noise(2.0)]
     outs = [spoil(audio, noises, np.random.default_rng(s)) for s in (*range(30), *range(30))]
@@ -71,6 +57,27 @@ def test_spoiling_never_cuts_words_off() -> None:
     lengths = [len(spoil(audio, [], np.random.default_rng(s), longest=int(1.02 * RATE))) for s in range(40)]
     assert max(lengths) <= 1.02 * RATE
     assert min(lengths) < 0.95 * RATE
+
+
+@pytest.mark.parametrize("way", ["speed", "room", "noise", "telephone", "codec"])
+def test_a_share_decides_what_befalls_a_recording(way: str) -> None:
+    """With all shares 0 only the gain changes; with one at 1 more than that."""
+    audio, noises = noise(0.6), [tone(0.5, 500)]
+    nothing = SpoilConfig(speed=0, room=0, noise=0, telephone=0, codec=0)
+    for seed in range(5):
+        clean = spoil(audio, noises, np.random.default_rng(seed), shares=nothing)
+        np.testing.assert_allclose(clean / np.abs(clean).max(), audio / np.abs(audio).max(), atol=1e-6)
+        one = replace(nothing, **{way: 1.0})
+        spoiled = spoil(audio, noises, np.random.default_rng(seed), shares=one)
+        assert len(spoiled) != len(clean) or not np.allclose(
+            spoiled / np.abs(spoiled).max(), clean / np.abs(clean).max(), atol=1e-3
+        )
+
+
+def test_silence_stays_silent() -> None:
+    for seed in range(10):
+        silence = np.zeros(RATE // 2, np.float32)
+        assert np.abs(spoil(silence, [noise(1.0)], np.random.default_rng(seed))).max() < 0.1
 
 
 def test_masks_leave_most_of_a_mel() -> None:

@@ -17,6 +17,7 @@ def test_the_file_that_ships_says_every_default() -> None:
     tree = tomllib.loads(path.read_text(encoding="utf-8"))
     default = BundledConfig()
     assert set(tree) == set(BundledConfig.__slots__)
+    assert set(tree["batch"]["shares"]) == set(type(default.batch.shares).__slots__)
     for section in ("speech", "tags", "batch"):
         assert set(tree[section]) == set(type(getattr(default, section)).__slots__)
     assert "bundled" not in presets()  # it is no preset of the daemon
