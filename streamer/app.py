@@ -269,10 +269,14 @@ async def _within(seconds: float, work: asyncio.Future[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file: its transcript, and why it is not whole where `error` is set."""
+    """What became of one file: its transcript, and why it is not whole where `error` is set.
+
+    passes: runs of the encoder that it took.
+    """
 
     transcript: Transcript
     error: str = ""
+    passes: int = 0
 
 
 class FileRun:
@@ -324,10 +328,11 @@ class FileRun:
                 progress(max(0.0, stats.position - stats.lag))
             if problem := self._pipeline.problem():
                 raise StreamerError(problem)
+            passes = self._pipeline.stats()[name].encoder_passes
             self._pipeline.remove(name)
         finally:
             self._bus.remove_sink(sink)
-        return Outcome(transcript, failures[0] if failures else "")
+        return Outcome(transcript, failures[0] if failures else "", passes)
 
     def _wait(self) -> None:
         with contextlib.suppress(StreamerError):  # `problem` tells it in the thread that can do something

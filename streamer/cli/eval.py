@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
+from streamer.cli import eval_asr
+
 
 @click.group("eval", short_help="Measure a model on recordings.")
 def evaluate() -> None:
     """Measure a model on recordings whose truth is known. See docs/evaluate.md."""
+
+
+for _command in (eval_asr.asr,):
+    evaluate.add_command(_command)

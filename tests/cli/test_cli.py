@@ -43,7 +43,8 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     assert result.exit_code == 0
     lines = result.output.split("Commands:")[1].strip().splitlines()
     names = [line.split()[0] for line in lines]
-    assert names == ["run", "demo", "transcribe", "listen", "devices", "check", "models", "train", "config"]
+    known = ["run", "demo", "transcribe", "listen", "devices", "check", "models", "train", "eval", "config"]
+    assert names == known
     assert not [line for line in lines if line.endswith("...")]
 
 

@@ -7,28 +7,12 @@ import torch
 
 from streamer.errors import StreamerError
 from streamer.nn.heads import CtcHead
-from streamer.training.evaluate import ctc_greedy, word_error_rates
+from streamer.training.evaluate import word_error_rates
 from streamer.training.speech import SpeechModel
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.corpora import speech_pack
 
 TOKENIZER = tiny_tokenizer()
-
-
-def path_scores(path: str) -> torch.Tensor:
-    """Scores whose best path spells `path`, `_` for the blank."""
-    out = torch.zeros(len(path), 257)
-    for frame, letter in enumerate(path):
-        out[frame, 0 if letter == "_" else 1 + ord(letter)] = 5
-    return out
-
-
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [("__", ""), ("aab_b", "abb"), ("_hh__e_l_l_lo", "helllo"), (" g  oo_ o", "g o o"), ("x", "x")],
-)
-def test_greedy_ctc_drops_blanks_and_repeats(path: str, text: str) -> None:
-    assert ctc_greedy(path_scores(path), TOKENIZER) == text
 
 
 def oracle(letter: str) -> SpeechModel:
