@@ -5,9 +5,13 @@ its threshold in several of them. Rules, for each label by itself:
 
 - *Above*: a score of at least the threshold; for a sound that goes on, 0.7 of it (hysteresis).
 - *Onset*: `confirm` windows above in a row. The sound is placed at the beginning of the newest hop of
-  the first of them: earlier windows did not hear it, so it became audible there. Where windows are
-  further apart than a hop (stretched under load) it is the beginning of what the one before had not
-  seen. Never before the window's own start.
+  the first window that heard it: earlier ones did not, so it became audible there. That is seldom the first
+  one above, because a head is sure only once a sound fills a good part of its window: windows just before
+  it count from where their score had risen by `views.RISE` of the way from quiet. Where windows are further
+  apart than a hop (stretched under load) the place is the beginning of what the one before had not seen.
+  Never before the window's own start.
+- A *short* window (an utterance that has just begun hides what was before it) counts where it is above, and
+  says nothing where it is not: heads are trained to judge more than that.
 - *Offset*: below for `hold` seconds. After a sound ended it is still inside every window that
   reaches back to it, for window - hop seconds, so the last window above says too much. The
   sound was in that window and not in the next one: it ended in what the next no longer saw, before
@@ -36,10 +40,14 @@ from streamer.config import LabelConfig, SoundsConfig
 from streamer.errors import ConfigError
 from streamer.events import Tag
 from streamer.tagging.labels import Label, resolve
+from streamer.tagging.views import Past, View
 from streamer.timebase import to_samples
 
 HYSTERESIS = 0.7
 """Part of the threshold down to which a sound goes on."""
+
+SHORT = to_samples(1.6)
+"""A window of fewer samples is short, unless all are meant to be."""
 
 
 SPEECH = frozenset(
@@ -80,18 +88,6 @@ class Offset:
 
 
 Change = Onset | Offset
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What one window tells. `seen`: its start, or one window's length before its end where that is later.
-
-    `fresh`: where a sound that only this window hears is taken to begin.
-    """
-
-    seen: int
-    fresh: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -168,6 +164,7 @@ class Detector:
         self._merge = to_samples(config.merge)
 
         self._tracks: dict[int, _Track] = {}
+        self._past = Past(self._window)
         self._newest: int | None = None
         self._floor = 0
         self._number = 0
@@ -193,7 +190,8 @@ class Detector:
             fresh = min(fresh, newest)
         elif newest is not None and start - newest > self._hop:
             out += self.silence(start)  # what no window saw was not heard
-        view = _View(max(start, end - self._window), max(start, fresh), end)
+        seen = max(start, end - self._window)
+        view = View(seen, max(start, fresh), end, end - seen < min(SHORT, self._window))
         return out + self._step(view, values)
 
     def silence(self, end: int) -> list[Change]:
@@ -206,7 +204,7 @@ class Detector:
             return []
         if end <= self._newest:
             return []
-        return self._step(_View(self._newest, self._newest, end), np.zeros(len(self._labels), np.float32))
+        return self._step(View(self._newest, self._newest, end), np.zeros(len(self._labels), np.float32))
 
     def flush(self, end: int) -> list[Offset]:
         """The stream ends at sample `end` or has a gap there: stops every sound that goes on.
@@ -224,6 +222,7 @@ class Detector:
         # Windows after the break have nothing in common with those before it.
         self._floor = max(self._floor, end, self._newest or 0)
         self._newest = None
+        self._past.clear()
         return out
 
     def _checked(self, start: int, end: int, scores: ArrayLike) -> NDArray[np.float32]:
@@ -234,7 +233,7 @@ class Detector:
             raise ValueError(f"expected a window that ends after it starts, found samples {start} to {end}")
         return np.clip(np.nan_to_num(values, nan=0.0), 0.0, 1.0)
 
-    def _step(self, view: _View, scores: NDArray[np.float32]) -> list[Change]:
+    def _step(self, view: View, scores: NDArray[np.float32]) -> list[Change]:
         self._newest = view.end
         out: list[Change] = []
         heard = np.flatnonzero(scores >= self._thresholds).tolist()
@@ -244,21 +243,24 @@ class Detector:
             if track.sound is not None and track.sound.ended is None:
                 self._go_on(track.sound, view, score, score >= threshold * HYSTERESIS)
             else:
-                self._count(track, view, score, score >= threshold)
+                self._count(index, track, view, score, score >= threshold)
                 out += self._decide(index, track, view)
             if track.sound is not None and self._is_over(track, view):
                 out.append(self._stop(index, track))
             if self._is_idle(index, track, view):
                 del self._tracks[index]
+        self._past.add(view, scores)
         return out
 
-    def _go_on(self, sound: _Sound, view: _View, score: float, above: bool) -> None:
+    def _go_on(self, sound: _Sound, view: View, score: float, above: bool) -> None:
         """Update a sound that is not in its hold's aftermath."""
         if above:
             sound.peak = max(sound.peak, score)
             sound.last_seen = max(sound.last_seen, view.seen)
             sound.last_end = view.end
             sound.below = None
+            return
+        if view.short and view.end - sound.last_end < self._window + self._hold:
             return
         if sound.below is None:
             sound.below = view.seen
@@ -271,20 +273,21 @@ class Detector:
         end = max(sound.start + self._hop, sound.last_seen + self._hop, sound.below)
         return min(end, sound.last_end)
 
-    def _count(self, track: _Track, view: _View, score: float, above: bool) -> None:
+    def _count(self, index: int, track: _Track, view: View, score: float, above: bool) -> None:
         """Update the windows in a row that may become a sound."""
         candidate = track.candidate
         if not above:
-            track.candidate = None
+            if not view.short:
+                track.candidate = None
         elif candidate is None:
-            track.candidate = _Candidate(view.fresh, score, view.seen, view.end)
+            track.candidate = _Candidate(self._past.onset(index, view, score), score, view.seen, view.end)
         else:
             candidate.hits += 1
             candidate.peak = max(candidate.peak, score)
             candidate.last_seen = max(candidate.last_seen, view.seen)
             candidate.last_end = view.end
 
-    def _decide(self, index: int, track: _Track, view: _View) -> list[Change]:
+    def _decide(self, index: int, track: _Track, view: View) -> list[Change]:
         """Let a confirmed candidate continue the last sound or become one of its own."""
         candidate, sound = track.candidate, track.sound
         if candidate is None or candidate.hits < self._confirm:
@@ -313,7 +316,7 @@ class Detector:
         out.append(Onset(self._number, index, self._labels[index], start, candidate.peak))
         return out
 
-    def _is_over(self, track: _Track, view: _View) -> bool:
+    def _is_over(self, track: _Track, view: View) -> bool:
         """Whether the sound has ended and nothing that is or may be heard can merge with it."""
         assert track.sound is not None
         if track.sound.ended is None:
@@ -330,7 +333,7 @@ class Detector:
         track.last_end = sound.ended
         return Offset(sound.number, index, self._labels[index], sound.start, sound.ended, sound.peak)
 
-    def _is_idle(self, index: int, track: _Track, view: _View) -> bool:
+    def _is_idle(self, index: int, track: _Track, view: View) -> bool:
         """Whether nothing that the track remembers can matter any more."""
         if track.sound is not None or track.candidate is not None:
             return False

@@ -83,6 +83,47 @@ def test_a_confirmed_sound_began_with_its_first_window() -> None:
     assert one.push(3 * HOP, 8 * HOP, [0.7, 0, 0]) == [Onset(1, 0, LABELS[0], 5 * HOP, np.float32(0.8))]
 
 
+def filled(event: tuple[int, int], start: int, end: int) -> NDArray[np.float32]:
+    """Scores of a head that is sure only once the sound fills half of a whole window."""
+    share = max(0, min(event[1], end) - max(event[0], start)) / (WINDOW / 2)
+    return np.array([0.02 + 0.96 * min(1.0, share), 0.0, 0.0], np.float32)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(seconds(4), seconds(9)), st.integers(seconds(3.2), seconds(9)), st.integers(1, 3))
+def test_a_head_that_is_slowly_sure_does_not_make_onsets_late(a: int, length: int, confirm: int) -> None:
+    one, event = detector((0.9, 0.5, 0.5), confirm=confirm), (a, a + length)
+    out = [c for s, e in windows(seconds(30)) for c in one.push(s, e, filled(event, s, e))]
+    assert [type(c) for c in out] == [Onset, Offset]
+    assert abs(out[0].start - a) <= HOP
+
+
+def test_what_was_there_before_is_not_the_onset() -> None:
+    one = detector((0.6, 0.5, 0.5))
+    scores = [0.3] * 8 + [0.35, 0.7, 0.9]
+    out = [c for (s, e), x in zip(windows(11 * HOP), scores, strict=True) for c in one.push(s, e, [x, 0, 0])]
+    assert [(type(c), c.start) for c in out] == [(Onset, 9 * HOP)]
+
+
+def test_a_short_window_that_hears_nothing_says_nothing() -> None:
+    one = detector()
+    for end in (5 * HOP, 6 * HOP):
+        assert one.push(end - WINDOW, end, [0.0, 0, 0]) == []
+    assert one.push(3 * HOP, 7 * HOP, [0.9, 0, 0]) == []
+    assert one.push(7 * HOP, 8 * HOP, [0.0, 0, 0]) == []  # an utterance has just begun
+    assert [c.start for c in one.push(7 * HOP, 9 * HOP, [0.9, 0, 0])] == [6 * HOP]
+    for end in range(10 * HOP, 14 * HOP, HOP):
+        assert one.push(end - HOP, end, [0.0, 0, 0]) == []
+    assert one.push(10 * HOP, 14 * HOP, [0.9, 0, 0]) == []
+
+
+def test_short_windows_alone_do_not_keep_a_sound_for_ever() -> None:
+    one = detector(confirm=1)
+    assert len(one.push(0, 5 * HOP, [0.9, 0, 0])) == 1
+    out = [c for i in range(5, 40) for c in one.push(i * HOP, (i + 1) * HOP, [0.0, 0, 0])]
+    assert [type(c) for c in out] == [Offset]
+
+
 def test_stretched_windows_place_the_onset_where_the_last_one_stopped_listening() -> None:
     one = detector(confirm=1)
     one.push(0, WINDOW, [0.0, 0, 0])
