@@ -28,6 +28,8 @@ class ModelConfig(Section):
 
     name: str = "bundled"
     """A name under `models/`, an official Whisper name, a Hugging Face id, or a path."""
+    tags: str = ""
+    """The head that hears sounds, by name or path (see `streamer models`); empty is the model's own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor has matrix units for it (AMX), else fp32."""
     decoder: Literal["auto", "attention", "ctc"] = "auto"

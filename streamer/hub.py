@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from streamer.errors import CheckpointError, MissingExtraError, ModelError
-from streamer.nn.official import whisper_cache
-from streamer.resources import models, nearest, user_models_dir
+from streamer.nn.official import TAG_HEADS, whisper_cache
+from streamer.resources import heads, models, nearest, user_models_dir
 
 log = logging.getLogger(__name__)
 
@@ -36,40 +36,24 @@ PAUSE = 2.0
 """Seconds before the first of them, twice as long before each further one."""
 
 _DROPBOX = "https://www.dropbox.com/s/"
-TAG_HEADS: dict[str, str] = {
-    "tiny.en_ori": "atq9so6w0qug5ai",
-    "tiny_ori": "cib4q4iz6g758l0",
-    "base.en_ori": "qtzgsbuquoz0afn",
-    "base_ori": "2odwh42u6e9ger7",
-    "small.en_ori": "cyx50ycl1ul7lji",
-    "small.en_low": "507o66zgl8v6ddd",
-    "small_ori": "jftj9s0kr4ycvr1",
-    "small_low": "a1x0416v58f7wrf",
-    "medium.en_ori": "bbvylvmgns8ja4p",
-    "medium.en_low": "2q5wprr8f9gti5t",
-    "medium_ori": "65aabayr7o819az",
-    "medium_low": "0mnfmcasram4n6o",
-    "large-v1_ori": "b8x2en1fdzc8nhk",
-    "large-v1_low": "5o79h70wyla8jlk",
-    "large-v2_ori": "3zxpyvdrxy22eq7",
-    "large-v2_low": "jw2rh4uylhqgn85",
-}
-"""Where Whisper-AT's authors published their heads (whisper-at 0.5): the part of the address that differs."""
+"""Where Whisper-AT's authors published their heads."""
+
+NO_CHECKSUM = "none is published"
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What `pull` fetched: the checkpoint, the tag head where there is one, and what to know of it."""
+    """What `pull` fetched: the checkpoint, the tag head, None for what was not; and what to know of it."""
 
-    checkpoint: Path
+    checkpoint: Path | None
     tags: Path | None
     note: str
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Models on this machine, then the official ones that could be fetched.
+    """Models on this machine, then the tag heads, then the official models that could be fetched.
 
-    name, kind (`shipped`, `fetched`, `local`, `official`), size (bytes; None if not here), path, and
+    name, kind (`shipped`, `fetched`, `local`, `head`, `official`), size (bytes; None if not here), path, and
     tags (whether it hears sounds).
     """
     from streamer.nn.official import official_models
@@ -78,6 +62,8 @@ def list_models() -> list[dict[str, Any]]:
     found = models()
     for name, path in found.items():
         rows.append(_row(name, path))
+    for name, path in heads().items():
+        rows.append(_row(name, path) | {"kind": "head", "tags": True})
     try:
         official = official_models()
     except MissingExtraError:
@@ -92,9 +78,9 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def info(name: str) -> dict[str, Any]:
-    """What is known of a model: that of the list, and its definition where it has one.
+    """What is known of a model or a tag head: that of the list, and its definition where it has one.
 
-    Raises ModelError for a name that is neither here nor official.
+    Raises ModelError for a name that is neither here nor published.
     """
     from streamer.nn.checkpoint import locate
     from streamer.nn.definition import FILE, read_info
@@ -105,7 +91,7 @@ def info(name: str) -> dict[str, Any]:
         path = locate(name)
     except ModelError:
         if official is None:
-            raise
+            return _head_info(name)
         row: dict[str, Any] = {"name": name, "kind": "official", "size": None, "path": None}
         return row | {
             "tags": bool(_heads(Path(official.file).stem)),
@@ -121,36 +107,66 @@ def info(name: str) -> dict[str, Any]:
     return row
 
 
+def _head_info(name: str) -> dict[str, Any]:
+    """What is known of a tag head. Raises the error for a model where it is none either."""
+    from streamer.nn.checkpoint import locate
+    from streamer.nn.head_checkpoint import load_head, locate_head
+
+    published = {"url": _head_url(name), "sha256": NO_CHECKSUM} if name in TAG_HEADS else {}
+    try:
+        path = locate_head(name)
+    except ModelError:
+        if published:
+            return {"name": name, "kind": "head", "size": None, "path": None, **published}
+        locate(name)
+        raise
+    row = _row(name, path) | {"kind": "head", "tags": True} | published
+    about = load_head(path).info.model_dump(exclude_none=True, exclude={"name"})
+    return row | {"head": about.pop("tags"), **about}
+
+
 def pull(
     name: str, *, progress: Progress | None = None, directory: Path | None = None, narrow: bool = False
 ) -> Pulled:
     """Fetch an official checkpoint, checked against its hash, and the Whisper-AT head for it if published.
 
-    `narrow` takes the head of width 512 where there is one. No hash is published for heads: they are
-    checked by loading them. Without one, or where fetching it fails, the checkpoint alone is a whole
-    model; the note says so. Raises ModelError for an unknown name, a failed download or hash.
+    The name of a published head, such as `small_low`, fetches that alone. `narrow` takes the head of width
+    512 where there is one. No hash is published for heads: they are checked by loading them, and the note
+    says so. Without one, or where fetching it fails, the checkpoint alone is a whole model. Raises
+    ModelError for an unknown name, a failed download or hash.
     """
+    folder = directory or user_models_dir()
+    if name in TAG_HEADS:
+        head = _pull_head(name, folder, progress)
+        return Pulled(None, head, _head_note(head))
     from streamer.nn.official import official_models
 
     known = official_models()
     if name not in known:
-        hint = nearest(name, known)
+        hint = nearest(name, [*known, *TAG_HEADS])
         raise ModelError(f"no official Whisper is named '{name}': expected one of {', '.join(known)}.{hint}")
     official = known[name]
-    folder = directory or user_models_dir()
     checkpoint = download(official.url, folder / official.file, sha256=official.sha256, progress=progress)
-    heads = _heads(checkpoint.stem)
-    if not heads:
+    published = _heads(checkpoint.stem)
+    if not published:
         return Pulled(
             checkpoint, None, f"Whisper-AT's authors published no tag head for {checkpoint.stem}: words only"
         )
-    chosen = heads[-1] if narrow else heads[0]
+    chosen = published[-1] if narrow else published[0]
     try:
         head = _pull_head(chosen, folder, progress)
     except ModelError as error:
         log.warning("%s", error)
         return Pulled(checkpoint, None, f"the tag head could not be fetched, words only for now: {error}")
-    return Pulled(checkpoint, head, f"with Whisper-AT's head {head.name}")
+    return Pulled(checkpoint, head, f"with {_head_note(head)}")
+
+
+def _head_note(head: Path) -> str:
+    """What is known of a head that was fetched."""
+    return (
+        f"Whisper-AT's head {head.name}. Its authors published no checksum: it loads, "
+        f"and its sha256 is {_hash(head)}"
+    )
 
 
 def download(
@@ -248,15 +264,17 @@ def _fetch(url: str, part: Path, name: str, progress: Progress | None, timeout: 
 def _pull_head(chosen: str, folder: Path, progress: Progress | None) -> Path:
     from streamer.nn.whisper_at import load_whisper_at
 
-    target = download(
-        f"{_DROPBOX}{TAG_HEADS[chosen]}/{chosen}.pth?dl=1", folder / f"{chosen}.pth", progress=progress
-    )
+    target = download(_head_url(chosen), folder / f"{chosen}.pth", progress=progress)
     try:
         load_whisper_at(target)
     except CheckpointError as error:
         target.unlink()
         raise ModelError(f"what was fetched as {target.name} is not a tag head: {error}") from error
     return target
+
+
+def _head_url(name: str) -> str:
+    return f"{_DROPBOX}{TAG_HEADS[name]}/{name}.pth?dl=1"
 
 
 def _heads(stem: str) -> list[str]:
@@ -269,16 +287,21 @@ def _row(name: str, path: Path) -> dict[str, Any]:
     fetched = path.is_relative_to(user_models_dir()) or path.is_relative_to(whisper_cache())
     kind = "shipped" if shipped else "fetched" if fetched else "local"
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    tags = path / "labels.csv" if path.is_dir() else path.with_name(path.stem + "_ori.pth")
-    narrow = path.with_name(path.stem + "_low.pth")
     size = sum(file.stat().st_size for file in files)
     return {
         "name": name,
         "kind": kind,
         "size": size,
         "path": str(path),
-        "tags": tags.exists() or narrow.exists(),
+        "tags": _hears(path),
     }
+
+
+def _hears(path: Path) -> bool:
+    """Whether a model has a tag head: in its folder, or released and beside its file."""
+    if path.is_dir():
+        return (path / "labels.csv").is_file()
+    return any(path.with_name(f"{path.stem}{suffix}.pth").is_file() for suffix in ("_ori", "_low"))
 
 
 def _room_for(folder: Path, size: int) -> None:

@@ -138,7 +138,7 @@ class Pipeline:
         import torch
 
         torch.set_num_threads(config.model.threads or max(1, (os.cpu_count() or 2) - 1))
-        model = load(config.model.name)
+        model = load(config.model.name, config.model.tags or None)
         tokenizer = load_tokenizer(model.vocabulary)
         engine = Engine(model, tokenizer, choose_precision(config.model), config.model.decoder)
         return cls(config, bus, engine, fast=fast)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from streamer.errors import ModelError, StreamerError
@@ -17,6 +17,12 @@ PACKAGE = Path(__file__).resolve().parent
 
 MODEL_FILES = ("model.toml", "config.json")
 """A folder with one of these is a model: one of ours, or one in the Hugging Face layout."""
+
+HEAD_FILE = "head.toml"
+"""A folder with it is a tag head, to go with a model."""
+
+RELEASED_HEAD = ".pth"
+"""Single files that are a tag head: Whisper-AT's."""
 
 CHECKPOINTS = (".pt", ".safetensors")
 """Single files that are a model: openai-whisper's, and bare tensors."""
@@ -73,14 +79,30 @@ def is_model(path: Path) -> bool:
     return path.suffix in CHECKPOINTS and path.is_file()
 
 
+def is_head(path: Path) -> bool:
+    """Whether `path` looks like a tag head: a folder with a description, or a released file."""
+    if path.is_dir():
+        return (path / HEAD_FILE).is_file()
+    return path.suffix == RELEASED_HEAD and path.is_file()
+
+
 def models() -> dict[str, Path]:
     """Every model that is there by name; one that ships hides a fetched one of the same name."""
+    return _listed(is_model)
+
+
+def heads() -> dict[str, Path]:
+    """Every tag head that is there by name, in the same places as models."""
+    return _listed(is_head)
+
+
+def _listed(wanted: Callable[[Path], bool]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     shipped = [models_dir()] if _has("models") else []
     for folder in (*shipped, user_models_dir()):
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
-                if is_model(path):
+                if wanted(path):
                     found.setdefault(path.name if path.is_dir() else path.stem, path)
     return found
 
@@ -106,6 +128,28 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     raise ModelError(
         f"no model '{text}': expected one of the models here ({names}) or the path of one."
         f"{nearest(text, known)} Fetch an official Whisper with: streamer models pull NAME"
+    )
+
+
+def find_head(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder or file of a tag head: its name among the models, or its path.
+
+    Raises ModelError, naming what there is, where it is neither.
+    """
+    text = os.fspath(name_or_path)
+    known = heads()
+    name = text.removesuffix(RELEASED_HEAD)
+    if name in known:
+        return known[name]
+    path = Path(text).expanduser()
+    if is_head(path):
+        return path
+    what = f"{path} is none" if path.exists() else f"there is no '{text}'"
+    names = ", ".join(known) or "none"
+    raise ModelError(
+        f"expected a tag head: one of those here ({names}), or the path of a folder with {HEAD_FILE} or of a "
+        f"released file ending in {RELEASED_HEAD}; {what}.{nearest(text, known)} "
+        "Fetch a released one with: streamer models pull NAME_ori"
     )
 
 

@@ -184,9 +184,32 @@ def test_pull_without_a_head_is_still_a_model(tiny, server, monkeypatch):
     assert "404" in hub.pull("tiny").note
 
 
+def test_what_is_known_of_a_heads_checksum_is_said(tiny, server):
+    pulled = hub.pull("tiny")
+    found = hashlib.sha256(server.files["/head/tiny_ori.pth"]).hexdigest()
+    assert "published no checksum" in pulled.note
+    assert found in pulled.note
+
+
+def test_a_head_may_be_fetched_alone(tiny, tmp_path):
+    described = hub.info("tiny_ori")
+    assert (described["path"], described["sha256"]) == (None, "none is published")
+    assert described["url"].endswith("/head/tiny_ori.pth?dl=1")
+    pulled = hub.pull("tiny_ori")
+    assert (pulled.checkpoint, pulled.tags) == (None, tmp_path / "models" / "tiny_ori.pth")
+    row = next(row for row in hub.list_models() if row["name"] == "tiny_ori")
+    assert (row["kind"], row["size"]) == ("head", pulled.tags.stat().st_size)
+    described = hub.info("tiny_ori")
+    assert described["path"] == str(pulled.tags)
+    assert described["encoder"]["name"] == "tiny"
+    assert described["head"]["window"] == 10.0
+
+
 def test_unknown_names_are_told_the_nearest(tmp_path):
     with pytest.raises(ModelError, match="Did you mean 'tiny'"):
         hub.pull("tinny", directory=tmp_path)
+    with pytest.raises(ModelError, match="Did you mean 'small_low'"):
+        hub.pull("smal_low", directory=tmp_path)
 
 
 def test_heads_are_those_of_official_checkpoints():
@@ -217,3 +240,15 @@ def test_own_models_are_described(tmp_path, monkeypatch):
     assert (described["kind"], described["licence"], described["scores"]) == ("fetched", "CC0", {"wer": 0.5})
     assert described["head"]["labels"] == "labels.csv"
     assert load("small").name == "small"
+
+
+def test_own_heads_are_listed_and_described(tmp_path, monkeypatch):
+    from tests.nn.test_head_checkpoint import whisper, write_head
+
+    monkeypatch.setenv("STREAMER_MODELS", str(tmp_path))
+    write_head(tmp_path / "mine", whisper(), "wa-mlp")
+    row = next(row for row in hub.list_models() if row["name"] == "mine")
+    assert (row["kind"], row["tags"], row["path"]) == ("head", True, str(tmp_path / "mine"))
+    described = hub.info("mine")
+    assert (described["licence"], described["scores"]) == ("CC0", {"accuracy": 0.5})
+    assert (described["head"]["head"], described["encoder"]["n_layer"]) == ("wa-mlp", 2)

@@ -65,6 +65,29 @@ def test_fetched_models_and_paths_are_found(tmp_path: Path, home: Path, monkeypa
     assert set(resources.models()) == {"bundled", "tiny.en", "mine"}
 
 
+def test_tag_heads_are_found_beside_models_and_are_none(
+    tmp_path: Path, home: Path, monkeypatch: Patch
+) -> None:
+    models = shipped(tmp_path, monkeypatch, "streamer")
+    for folder in (models / "animals", home / "alarms"):
+        folder.mkdir()
+        (folder / "head.toml").touch()
+    (home / "tiny_ori.pth").touch()
+    (home / "notes.txt").touch()
+    assert resources.heads() == {
+        "animals": models / "animals",
+        "alarms": home / "alarms",
+        "tiny_ori": home / "tiny_ori.pth",
+    }
+    assert set(resources.models()) == {"bundled"}
+    assert resources.find_head("alarms") == resources.find_head(home / "alarms") == home / "alarms"
+    assert resources.find_head("tiny_ori") == resources.find_head("tiny_ori.pth") == home / "tiny_ori.pth"
+    with pytest.raises(ModelError, match=r"\(animals, alarms, tiny_ori\).*no 'alarm'.*Did you mean 'alarms'"):
+        resources.find_head("alarm")
+    with pytest.raises(ModelError, match=r"bundled is none"):
+        resources.find_head(models / "bundled")
+
+
 def test_unknown_names_list_what_there_is(tmp_path: Path, home: Path, monkeypatch: Patch) -> None:
     shipped(tmp_path, monkeypatch, "streamer")
     with pytest.raises(ModelError, match=r"'bundeld'.*\(bundled\).*Did you mean 'bundled'"):

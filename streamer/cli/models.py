@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the models here and the official ones, show one, fetch an official one."""
+    """List the models and tag heads here and the official ones, show one, fetch an official one."""
     if as_json:  # `models --json list` as well as `models list --json`
         ctx.default_map = {name: {"as_json": True} for name in models.commands}
     if ctx.invoked_subcommand is None:
@@ -30,7 +30,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @models.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Models here, and the official ones that `pull` fetches."""
+    """Models and tag heads here, and the official models that `pull` fetches."""
     from streamer import hub
 
     rows = hub.list_models()
@@ -46,7 +46,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def info(name: str, as_json: bool) -> None:
-    """What is known of a model: its sizes, labels, licence, provenance, scores."""
+    """What is known of a model or tag head: its sizes, labels, licence, provenance, scores."""
     from streamer import hub
 
     found = hub.info(name)
@@ -61,7 +61,10 @@ def info(name: str, as_json: bool) -> None:
 @click.option("--narrow", is_flag=True, help="The smaller tag head, where one was published.")
 @json_option
 def pull(name: str, narrow: bool, as_json: bool) -> None:
-    """Fetch an official Whisper checkpoint and, where its authors published one, its Whisper-AT head."""
+    """Fetch an official Whisper checkpoint and, where its authors published one, its Whisper-AT head.
+
+    The name of a published head, such as small_low, fetches that alone.
+    """
     from streamer import hub
 
     with ExitStack() as stack:
@@ -69,9 +72,10 @@ def pull(name: str, narrow: bool, as_json: bool) -> None:
     if as_json:
         emit({"name": name, "checkpoint": pulled.checkpoint, "tags": pulled.tags, "note": pulled.note})
         return
-    click.echo(str(pulled.checkpoint))
+    click.echo(str(pulled.checkpoint or pulled.tags))
     note(pulled.note)
-    note(f"Use it: streamer run --model {name}")
+    model = name if pulled.checkpoint else f"{name.rsplit('_', 1)[0]} --set model.tags={name}"
+    note(f"Use it: streamer run --model {model}")
 
 
 def _size(size: int | None) -> str:

@@ -5,6 +5,8 @@
 * a folder with `config.json`: Hugging Face's layout, also by its id on the Hub;
 * a `.pt` file: openai-whisper's; a Whisper-AT head beside it (`NAME_ori.pth`, `NAME_low.pth`)
   comes along.
+
+Any of them takes another tag head (`head_checkpoint`) instead of its own, if it was made for its encoder.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,23 +26,31 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from streamer.errors import CheckpointError, ModelError
-from streamer.labels import Label, audioset, read_labels, write_labels
+from streamer.labels import Label, write_labels
 from streamer.nn import hugging_face
-from streamer.nn.definition import FILE, CtcInfo, Dims, ModelInfo, TagsInfo, read_info, to_toml
+from streamer.nn.definition import (
+    FILE,
+    CtcInfo,
+    Dims,
+    EncoderInfo,
+    HeadInfo,
+    ModelInfo,
+    TagsInfo,
+    read_info,
+    write_definition,
+)
 from streamer.nn.fill import fill
-from streamer.nn.heads import CtcHead, TimeLayerTransformer
+from streamer.nn.head_checkpoint import LoadedHead, build_head, check_encoder, described, load_head
+from streamer.nn.heads import CtcHead, Head
 from streamer.nn.official import find_official, whisper_cache
-from streamer.nn.quantise import dequantise, halve, quantise
+from streamer.nn.quantise import STORE, dequantise
 from streamer.nn.whisper import Whisper, WhisperDims, sinusoids
-from streamer.nn.whisper_at import SUFFIXES, load_whisper_at
+from streamer.nn.whisper_at import beside
 from streamer.resources import find_model, user_models_dir
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
-WHISPER_AT_WINDOW = 10.0
-"""Seconds that the released heads were trained to judge at once."""
-WHISPER_AT_THRESHOLD = 0.3
 _POSITIONS = "encoder.positional_embedding"
 
 
@@ -66,7 +76,7 @@ class LoadedModel:
     info: ModelInfo
     model: Whisper
     vocabulary: Vocabulary
-    tags: TimeLayerTransformer | None = None
+    tags: Head | None = None
     ctc: CtcHead | None = None
     labels: tuple[Label, ...] = ()
     thresholds: tuple[float, ...] = ()
@@ -83,8 +93,9 @@ class LoadedModel:
 
 
 def load(name_or_path: str | os.PathLike[str], tags: str | os.PathLike[str] | None = None) -> LoadedModel:
-    """Load a model by name, by Hugging Face id, or from a path; `tags`: a Whisper-AT head to go with it.
+    """Load a model by name, by Hugging Face id, or from a path.
 
+    `tags`: a tag head to go with it instead of its own, by name or path (see `head_checkpoint`).
     Raises ModelError where there is none, CheckpointError where it is not what it should be.
     """
     path = locate(name_or_path)
@@ -93,7 +104,7 @@ def load(name_or_path: str | os.PathLike[str], tags: str | os.PathLike[str] | No
     else:
         loaded = load_openai(path)
     if tags is not None:
-        return _with_tags(loaded, Path(tags))
+        return with_head(loaded, load_head(tags, loaded.model.dims.n_audio_layer))
     return loaded
 
 
@@ -140,23 +151,17 @@ def load_own(directory: Path) -> LoadedModel:
     for part, said in (("tags", info.tags), ("ctc", info.ctc)):
         if parts[part] and said is None:
             raise CheckpointError(f"{path} holds tensors '{part}.', but {FILE} has no [{part}]. {advice}")
-    labels: tuple[Label, ...] = ()
-    head, ctc = None, None
-    if (tags := info.tags) is not None:
-        labels = read_labels(directory / tags.labels)
-        head = fill(
-            lambda: TimeLayerTransformer(dims.n_audio_layer, dims.n_audio_state, len(labels), tags.width),
-            parts["tags"],
-            path,
-            advice,
-        )
+    ctc, heard = None, None
+    if info.tags is not None:
+        encoder = EncoderInfo(name=info.name, n_layer=dims.n_audio_layer, n_state=dims.n_audio_state)
+        about = HeadInfo(name=info.name, encoder=encoder, tags=info.tags)
+        heard = build_head(about, parts["tags"], directory, path, advice)
     if (branch := info.ctc) is not None:
         ctc = fill(lambda: CtcHead(dims.n_audio_state, branch.tokens), parts["ctc"], path, advice)
     languages = info.languages if len(info.languages) > 1 else ()
     vocabulary = Vocabulary("ranks", directory / info.text.vocabulary, dims.n_vocab, languages)
-    return LoadedModel(
-        info.name, info, model, vocabulary, head, ctc, labels, _thresholds(info, labels, directory)
-    )
+    loaded = LoadedModel(info.name, info, model, vocabulary, ctc=ctc)
+    return _hearing(loaded, heard) if heard is not None else loaded
 
 
 def load_hugging_face(directory: Path) -> LoadedModel:
@@ -190,11 +195,24 @@ def load_openai(path: Path) -> LoadedModel:
     model = fill(lambda: Whisper(dims, heads), tensors, path, advice)
     info = _stock_info(path.stem, dims, model)
     loaded = LoadedModel(info.name, info, model, Vocabulary("official", None, dims.n_vocab))
-    for suffix in SUFFIXES:
-        head = path.with_name(path.stem + suffix)
-        if head.is_file():
-            return _with_tags(loaded, head)
-    return loaded
+    released = beside(path)
+    return with_head(loaded, load_head(released, dims.n_audio_layer)) if released is not None else loaded
+
+
+def with_head(loaded: LoadedModel, head: LoadedHead) -> LoadedModel:
+    """The same model with another tag head. Raises CheckpointError where that reads another encoder."""
+    check_encoder(head.info, loaded.name, loaded.model, stock=loaded.vocabulary.kind != "ranks")
+    return _hearing(loaded, head)
+
+
+def _hearing(loaded: LoadedModel, head: LoadedHead) -> LoadedModel:
+    return replace(
+        loaded,
+        info=loaded.info.model_copy(update={"tags": head.info.tags}),
+        tags=head.head,
+        labels=head.labels,
+        thresholds=head.thresholds,
+    )
 
 
 def save(
@@ -203,7 +221,7 @@ def save(
     model: Whisper,
     vocabulary: Path,
     *,
-    tags: TimeLayerTransformer | None = None,
+    tags: Head | None = None,
     labels: Sequence[Label] = (),
     ctc: CtcHead | None = None,
     precision: Literal["int8", "fp16", "fp32"] = "int8",
@@ -218,15 +236,14 @@ def save(
         raise ModelError(f"expected {classes} labels for the tag head, found {len(labels)}")
     update: dict[str, object] = {"dims": Dims.of(model.dims), "alignment_heads": tuple(model.alignment_heads)}
     update["ctc"] = CtcInfo(tokens=ctc.out.out_features - 1) if ctc is not None else None
-    about = info.tags or TagsInfo()
-    update["tags"] = about.model_copy(update={"width": tags.width}) if tags is not None else None
+    update["tags"] = described(info.tags or TagsInfo(), tags) if tags is not None else None
     info = ModelInfo.model_validate(info.model_copy(update=update).model_dump())
 
     tensors = {name: t for name, t in model.state_dict().items() if name != _POSITIONS}
     for prefix, part in (("tags", tags), ("ctc", ctc)):
         if isinstance(part, nn.Module):
             tensors |= {f"{prefix}.{name}": tensor for name, tensor in part.state_dict().items()}
-    stored = {"int8": quantise, "fp16": halve, "fp32": _floats}[precision](tensors)
+    stored = STORE[precision](tensors)
     directory.mkdir(parents=True, exist_ok=True)
     # The definition comes last: a folder without one is no model, so a killed save leaves none that is half.
     (directory / FILE).unlink(missing_ok=True)
@@ -237,14 +254,8 @@ def save(
         shutil.copyfile(vocabulary, target)
     if info.tags is not None:
         write_labels(directory / info.tags.labels, labels)
-    part_file = directory / f".{FILE}.part"
-    part_file.write_text(to_toml(info), encoding="utf-8")
-    part_file.replace(directory / FILE)
+    write_definition(directory / FILE, info)
     return info
-
-
-def _floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}
 
 
 def _stock_info(name: str, dims: WhisperDims, model: Whisper) -> ModelInfo:
@@ -255,35 +266,3 @@ def _stock_info(name: str, dims: WhisperDims, model: Whisper) -> ModelInfo:
         dims=Dims.model_validate(asdict(dims)),
         alignment_heads=tuple(model.alignment_heads),
     )
-
-
-def _with_tags(loaded: LoadedModel, path: Path) -> LoadedModel:
-    """The same model with a Whisper-AT head."""
-    dims = loaded.model.dims
-    head = load_whisper_at(path, dims.n_audio_layer)
-    labels = audioset()
-    if head.n_state != dims.n_audio_state:
-        raise CheckpointError(
-            f"{path} is the head of an encoder of width {head.n_state}, "
-            f"{loaded.name} has {dims.n_audio_state}: take the head of the same size"
-        )
-    if head.n_class != len(labels):
-        raise CheckpointError(f"{path}: expected {len(labels)} classes, found {head.n_class}")
-    about = TagsInfo(width=head.width, window=WHISPER_AT_WINDOW, threshold=WHISPER_AT_THRESHOLD)
-    info = loaded.info.model_copy(update={"tags": about})
-    thresholds = (about.threshold,) * len(labels)
-    return LoadedModel(
-        loaded.name, info, loaded.model, loaded.vocabulary, head, loaded.ctc, labels, thresholds
-    )
-
-
-def _thresholds(info: ModelInfo, labels: Sequence[Label], directory: Path) -> tuple[float, ...]:
-    if info.tags is None:
-        return ()
-    unknown = set(info.tags.thresholds) - {label.name for label in labels}
-    if unknown:
-        raise CheckpointError(
-            f"{directory / FILE}: thresholds for labels that {info.tags.labels} has not: "
-            f"{', '.join(sorted(unknown))}"
-        )
-    return tuple(info.tags.thresholds.get(label.name, info.tags.threshold) for label in labels)

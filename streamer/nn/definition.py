@@ -1,4 +1,8 @@
-"""`model.toml`: what a model of ours is, where it came from and how well it does."""
+"""`model.toml` and `head.toml`: what a model or a tag head of ours is, where it came from, how well it does.
+
+What there is to say of a tag head is the table `[tags]`, the same in both files: a model's own head has
+it in `model.toml`, a head in a folder of its own in `head.toml`, beside `[encoder]`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from streamer.errors import CheckpointError
 from streamer.nn.whisper import WhisperDims
+from streamer.resources import HEAD_FILE
 
 FILE = "model.toml"
+M = TypeVar("M", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -75,9 +81,12 @@ class ContextInfo(_Part):
 class TagsInfo(_Part):
     """[tags]: the head that hears sounds."""
 
-    head: Literal["tl-tr"] = "tl-tr"
+    head: Literal["last-mlp", "wa-mlp", "wa-tr", "tl-tr"] = "tl-tr"
+    """Its kind (see `streamer.nn.heads`)."""
     width: PositiveInt | None = None
-    """Projection of TL-Tr; unset is the encoder's own width."""
+    """What it works in; unset is the encoder's own width."""
+    pool: Literal[20] = 20
+    """Encoder frames that a pooled token averages (`timebase.POOL`)."""
     window: Annotated[float, Field(gt=0, le=30)] = 4.0
     """Seconds that it was trained to judge at once."""
     labels: str = "labels.csv"
@@ -86,6 +95,33 @@ class TagsInfo(_Part):
     """Score from which a label counts …"""
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """… and the labels for which it is another."""
+
+
+class EncoderInfo(_Part):
+    """[encoder]: which encoder a head reads. Anything else would give it features that it never saw."""
+
+    name: str
+    """The model that it was trained on."""
+    n_layer: PositiveInt
+    n_state: PositiveInt
+    n_mels: PositiveInt | None = None
+    """Mel bands; unset where a head's file does not tell."""
+    fingerprint: str = ""
+    """See `streamer.nn.head_checkpoint.fingerprint`; empty where a head's file does not tell."""
+
+
+class HeadInfo(_Part):
+    """The whole of a `head.toml`."""
+
+    name: str
+    description: str = ""
+    licence: str = ""
+    data: str = ""
+    """What it learnt from, and how."""
+    encoder: EncoderInfo
+    tags: TagsInfo
+    scores: dict[str, float] = {}
+    """Measured, e.g. `esc50_accuracy = 80.1`."""
 
 
 class CtcInfo(_Part):
@@ -130,18 +166,33 @@ class ModelInfo(_Part):
 
 def read_info(directory: Path) -> ModelInfo:
     """Read a model's definition. Raises CheckpointError naming the file and every key that is wrong."""
-    path = directory / FILE
+    return _read(directory / FILE, ModelInfo, "model")
+
+
+def read_head_info(directory: Path) -> HeadInfo:
+    """Read a tag head's definition. Raises CheckpointError naming the file and every key that is wrong."""
+    return _read(directory / HEAD_FILE, HeadInfo, "head")
+
+
+def _read(path: Path, kind: type[M], what: str) -> M:
     try:
-        return ModelInfo.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'model'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or what}: {e['msg']}" for e in error.errors())
         raise CheckpointError(f"{path}: {faults}") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read the model definition {path}: {error}") from error
+        raise CheckpointError(f"cannot read the {what} definition {path}: {error}") from error
 
 
-def to_toml(info: ModelInfo) -> str:
-    """The definition as `read_info` reads it; what is unset is left out."""
+def write_definition(path: Path, info: ModelInfo | HeadInfo) -> None:
+    """Write a definition whole or not at all: a folder without one is no model, and no head."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(to_toml(info), encoding="utf-8")
+    part.replace(path)
+
+
+def to_toml(info: ModelInfo | HeadInfo) -> str:
+    """The definition as `read_info` and `read_head_info` read it; what is unset is left out."""
     return "\n".join(_table((), info.model_dump(exclude_none=True)))
 
 

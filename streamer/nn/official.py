@@ -1,4 +1,7 @@
-"""The official Whisper checkpoints, as the openai-whisper package lists them (extra `whisper`)."""
+"""The official Whisper checkpoints, as the openai-whisper package lists them (extra `whisper`).
+
+And the tag heads that were published for them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,27 @@ from typing import Any
 import numpy as np
 
 from streamer.errors import MissingExtraError, ModelError
+
+TAG_HEADS: dict[str, str] = {
+    "tiny.en_ori": "atq9so6w0qug5ai",
+    "tiny_ori": "cib4q4iz6g758l0",
+    "base.en_ori": "qtzgsbuquoz0afn",
+    "base_ori": "2odwh42u6e9ger7",
+    "small.en_ori": "cyx50ycl1ul7lji",
+    "small.en_low": "507o66zgl8v6ddd",
+    "small_ori": "jftj9s0kr4ycvr1",
+    "small_low": "a1x0416v58f7wrf",
+    "medium.en_ori": "bbvylvmgns8ja4p",
+    "medium.en_low": "2q5wprr8f9gti5t",
+    "medium_ori": "65aabayr7o819az",
+    "medium_low": "0mnfmcasram4n6o",
+    "large-v1_ori": "b8x2en1fdzc8nhk",
+    "large-v1_low": "5o79h70wyla8jlk",
+    "large-v2_ori": "3zxpyvdrxy22eq7",
+    "large-v2_low": "jw2rh4uylhqgn85",
+}
+"""The tag heads that Whisper-AT's authors published, by encoder and width (512: `_low`), with the part of
+their address that differs. The list is their package's (whisper-at 0.5); no checksum is published."""
 
 
 @dataclass(frozen=True, slots=True)

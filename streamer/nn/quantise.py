@@ -42,6 +42,15 @@ def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: _half(tensor) for name, tensor in tensors.items()}
 
 
+def floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Everything as float32."""
+    return {name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}
+
+
+STORE = {"int8": quantise, "fp16": halve, "fp32": floats}
+"""Ways to store tensors by their name in settings; `dequantise` reads every one."""
+
+
 def dequantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Stored tensors as float32, whatever they are stored as.
 

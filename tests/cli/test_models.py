@@ -51,3 +51,16 @@ def test_unknown_names_are_errors_with_what_there_is() -> None:
         assert result.exit_code == 1
         assert "nosuch" in result.stderr or "whisper" in result.stderr
         assert result.stdout == ""
+
+
+def test_heads_are_listed_and_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.nn.test_head_checkpoint import whisper, write_head
+
+    monkeypatch.setenv("STREAMER_MODELS", str(tmp_path))
+    folder = tmp_path / "ears"
+    write_head(folder, whisper())
+    rows = {row["name"]: row for row in lines(call("--json").stdout)}
+    assert (rows["ears"]["kind"], rows["ears"]["path"]) == ("head", str(folder))
+    shown = call("info", "ears").stdout
+    assert any(line.split() == ["head.head", "tl-tr"] for line in shown.splitlines())
+    assert any(line.split() == ["encoder.name", "small"] for line in shown.splitlines())

@@ -3,7 +3,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import CheckpointError
-from streamer.nn.definition import Dims, ModelInfo, TagsInfo, read_info, to_toml
+from streamer.nn.definition import (
+    Dims,
+    EncoderInfo,
+    HeadInfo,
+    ModelInfo,
+    TagsInfo,
+    read_head_info,
+    read_info,
+    to_toml,
+    write_definition,
+)
 from tests.nn.reference import TINY
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -25,8 +35,18 @@ def test_what_is_written_is_read_again(tmp_path_factory, text, scores, heads):
         scores=scores,
     )
     folder = tmp_path_factory.mktemp("model")
-    (folder / "model.toml").write_text(to_toml(info), encoding="utf-8")
+    write_definition(folder / "model.toml", info)
     assert read_info(folder) == info
+    head = HeadInfo(
+        name=text,
+        data=text,
+        encoder=EncoderInfo(name=text, n_layer=2, n_state=8, fingerprint=text),
+        tags=info.tags,
+        scores=scores,
+    )
+    write_definition(folder / "head.toml", head)
+    assert read_head_info(folder) == head
+    assert sorted(path.name for path in folder.iterdir()) == ["head.toml", "model.toml"]
 
 
 @pytest.mark.parametrize(
