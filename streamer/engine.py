@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -128,10 +129,10 @@ class Engine:
         pooled = self._tags is not None and any(r.windows for r in requests)
         encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled)
         self.encoder_passes += len(requests)
-        return [self._read(r, encoding, i) for i, r in enumerate(requests)]
+        scores = self._scores(requests, encoding)
+        return [self._read(r, encoding, i, scores[i]) for i, r in enumerate(requests)]
 
-    def _read(self, request: Request, encoding: Encoding, i: int) -> Result:
-        scores = self._scores(request, encoding, i)
+    def _read(self, request: Request, encoding: Encoding, i: int, scores: NDArray[np.float32]) -> Result:
         if request.text is None:
             return Result(scores=scores)
         frames = len(request.samples) // FRAME
@@ -145,17 +146,20 @@ class Engine:
         decoded = decode(self._whisper, states, self.tokenizer, request.text)
         return Result(decoded, word_times(decoded, self.tokenizer, frames), (), scores)
 
-    def _scores(self, request: Request, encoding: Encoding, i: int) -> NDArray[np.float32]:
-        """Windows of one length go through the head together."""
-        labels = len(self.model.labels)
-        scores = np.zeros((len(request.windows), labels), np.float32)
+    def _scores(self, requests: Sequence[Request], encoding: Encoding) -> list[NDArray[np.float32]]:
+        """(windows, labels) for each request. Windows of one length go through the head together."""
+        scores = [np.zeros((len(r.windows), len(self.model.labels)), np.float32) for r in requests]
         if self._tags is None or encoding.layers is None:
             return scores
-        layers = encoding.layers[i]
-        for length in {last - first for first, last in request.windows}:
-            rows = [k for k, (first, last) in enumerate(request.windows) if last - first == length]
-            batch = torch.stack([layers[:, slice(*request.windows[k])] for k in rows])
-            scores[rows] = self._tags(batch).float().sigmoid().numpy()
+        wanted: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for i, request in enumerate(requests):
+            for k, (first, last) in enumerate(request.windows):
+                wanted[last - first].append((i, k, first))
+        for length, places in wanted.items():
+            batch = torch.stack([encoding.layers[i, :, first : first + length] for i, _, first in places])
+            heard = self._tags(batch).float().sigmoid().numpy()
+            for (i, k, _), row in zip(places, heard, strict=True):
+                scores[i][k] = row
         return scores
 
     def warm_up(self) -> None:

@@ -144,6 +144,21 @@ def test_windows_are_judged_as_the_head_judges_them_alone() -> None:
     np.testing.assert_array_equal(result.scores[0], result.scores[4])
 
 
+def test_windows_of_one_length_cost_one_call_whoever_asks() -> None:
+    engine = make()
+    sizes: list[tuple[int, int]] = []
+    assert engine._tags is not None
+    engine._tags.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[0:3:2]))
+    engine.run(
+        [
+            Request(noise(5.0, 1), windows=((0, 10), (2, 12), (0, 4))),
+            Request(noise(4.9, 2), ENGLISH),
+            Request(noise(5.0, 3), ENGLISH, windows=((1, 11), (4, 8))),
+        ]
+    )
+    assert sorted(sizes) == [(2, 4), (3, 10)]
+
+
 def test_nothing_of_the_padding_is_read() -> None:
     """CTC frames and word times end with the audio, which is padded to 2.4 s here."""
     engine = make()
