@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,12 @@ def train() -> None:
 @click.option(
     "--teacher", type=click.Path(path_type=Path), help="A Whisper's encoder: base.pt or .safetensors."
 )
+@click.option(
+    "--from",
+    "beginning",
+    type=click.Path(path_type=Path),
+    help="Instead of a teacher: a model of this recipe, to train on.",
+)
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder to work and resume in.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the finished model.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps in all.")
@@ -54,6 +61,7 @@ def bundled(
     stage: str,
     data: Path | None,
     teacher: Path | None,
+    beginning: Path | None,
     work: Path,
     out: Path | None,
     steps: int | None,
@@ -71,13 +79,15 @@ def bundled(
 
     logs.configure(LogConfig.model_validate({"format": log_format or "text"}))
     stages = STAGES if stage == "all" else (stage,)
-    _check_paths(stages, {"data": data, "teacher": teacher, "out": out})
+    _check_paths(stages, {"data": data, "teacher": beginning or teacher, "out": out})
+    _check_teacher(teacher, beginning)
+    _check_processes(stages)
     from streamer.training.config import load_config
 
     settings = load_config(config, steps=steps, seed=seed)
     from streamer.training.bundled import BundledRecipe
 
-    recipe = BundledRecipe(data or Path(), work, teacher or Path(), settings)
+    recipe = BundledRecipe(data or Path(), work, teacher or Path(), settings, beginning=beginning)
     for one in stages:
         note(f"stage {one}")
         _run(recipe, one, out)
@@ -107,12 +117,32 @@ def _check_paths(stages: tuple[str, ...], given: dict[str, Path | None]) -> None
     for name, path in given.items():
         wanting = [stage for stage in stages if stage in NEEDS[name]]
         if wanting and path is None:
-            raise ConfigError(f"the stage {wanting[0]} needs --{name}")
-    data, teacher = given["data"], given["teacher"]
+            instead = " or --from" if name == "teacher" else ""
+            raise ConfigError(f"the stage {wanting[0]} needs --{name}{instead}")
+    data = given["data"]
     if data is not None and not data.is_dir():
         raise ConfigError(f"--data: expected a folder of data sets, found none at {data}")
+
+
+def _check_teacher(teacher: Path | None, beginning: Path | None) -> None:
+    from streamer.errors import ConfigError
+
+    if teacher is not None and beginning is not None:
+        raise ConfigError("expected --teacher or --from to begin with, found both: leave one out")
     if teacher is not None and not teacher.is_file():
         raise ConfigError(
             f"--teacher: expected a Whisper checkpoint, found no file {teacher}. "
             "Fetch one with: streamer models pull base"
+        )
+
+
+def _check_processes(stages: tuple[str, ...]) -> None:
+    """Only training is shared among processes that were launched together. Raises ConfigError."""
+    from streamer.errors import ConfigError
+
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1" and stages != ("speech",):
+        raise ConfigError(
+            f"expected --stage speech in a launch of {count} processes, found {', '.join(stages)}: "
+            "run the other stages in one process, before and after"
         )

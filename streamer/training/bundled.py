@@ -27,7 +27,9 @@ from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, TextI
 from streamer.nn.heads import TimeLayerTransformer
 from streamer.nn.whisper import Whisper, WhisperDims
 from streamer.tagging.labels import by_name
+from streamer.training import devices
 from streamer.training.batches import SpeechBatches
+from streamer.training.begin import adopt_vocabulary, read_beginning, speech_model
 from streamer.training.config import BundledConfig
 from streamer.training.corpus import Clip, Pack, read_manifest
 from streamer.training.speech import CHECKPOINT, UNREADABLE, SpeechModel, SpeechTrainer, read_checkpoint
@@ -78,13 +80,22 @@ def read_teacher(path: Path) -> dict[str, Tensor]:
 
 
 class BundledRecipe:
-    """The stages over a folder of data sets (`data`) and a folder to work in (`work`)."""
+    """The stages over a folder of data sets (`data`) and a folder to work in (`work`).
+
+    Training begins from the encoder of `teacher`, or from the whole of `beginning`, a model of this recipe.
+    """
 
     def __init__(
-        self, data: Path, work: Path, teacher: Path, config: BundledConfig, progress: bool = True
+        self,
+        data: Path,
+        work: Path,
+        teacher: Path,
+        config: BundledConfig,
+        progress: bool = True,
+        beginning: Path | None = None,
     ) -> None:
         self.data, self.work, self.teacher, self.config = data, work, teacher, config
-        self.progress = progress
+        self.progress, self.beginning = progress, beginning
         work.mkdir(parents=True, exist_ok=True)
 
     def pack(self) -> None:
@@ -118,8 +129,10 @@ class BundledRecipe:
         Pack(self.work / "tts-pack").extend(clips, self.progress)
 
     def tokenizer(self) -> Tokenizer:
-        """The vocabulary, learnt from the training texts on first use."""
+        """The vocabulary: of the model to begin from, else learnt from the training texts on first use."""
         path = self.work / VOCABULARY
+        if self.beginning is not None:
+            adopt_vocabulary(read_beginning(self.beginning), path)
         if not path.exists():
             clips = [*Pack(self.work / "speech").clips, *Pack(self.work / "tts-pack").clips]
             held = held_out_speakers(clips, self.config.held_out)
@@ -135,10 +148,13 @@ class BundledRecipe:
         return Tokenizer.from_ranks_file(path)
 
     def new_model(self, tokenizer: Tokenizer) -> SpeechModel:
-        """The teacher's encoder under a fresh decoder and CTC branch."""
+        """The teacher's encoder under a fresh decoder and CTC branch, or the model to begin from."""
+        c = self.config
+        if self.beginning is not None:
+            loaded = read_beginning(self.beginning)
+            return speech_model(loaded, tokenizer, c.text_state, c.text_layer, c.text_head)
         teacher = read_teacher(self.teacher)
         width = teacher["encoder.conv1.weight"].shape[0]
-        c = self.config
         dims = WhisperDims(
             n_mels=N_MELS,
             n_audio_ctx=1500,
@@ -174,13 +190,16 @@ class BundledRecipe:
         return [i for i, clip in enumerate(speech.clips) if is_training(clip, held)]
 
     def speech(self) -> SpeechModel:
-        """Train (or go on training) encoder, decoder and CTC; returns the averaged model."""
-        tokenizer = self.tokenizer()
+        """Train (or go on training) encoder, decoder and CTC; returns the averaged model, on the CPU."""
+        folder, c = self.work / "speech-run", self.config
+        accelerator = devices.accelerator(folder, c.speech.trackers)
+        with accelerator.main_process_first():  # it writes the vocabulary, the others read it
+            tokenizer = self.tokenizer()
         model = self.new_model(tokenizer)
-        trainer = SpeechTrainer(model, self.batches(tokenizer), self.config.speech, self.work / "speech-run")
+        trainer = SpeechTrainer(model, self.batches(tokenizer), c.speech, folder, accelerator)
         trainer.run(self.progress)
         model.load_state_dict(trainer.average)
-        return model.eval()
+        return model.cpu().eval()
 
     def trained(self) -> SpeechModel:
         """The averaged model of the last checkpoint, as far as it has come."""

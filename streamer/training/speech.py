@@ -8,29 +8,36 @@ checkpoint it continues with the same batches, optimiser and averages.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
+import os
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 from streamer.nn.heads import CtcHead
 from streamer.nn.whisper import Whisper
-from streamer.training import bars
+from streamer.training import bars, curve, devices
 from streamer.training.batches import IGNORE, Batch, SpeechBatches
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+PRECISIONS = ("bf16", "float32")
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError)
 """What `torch.load` raises for a file that is damaged or something else."""
 
@@ -49,6 +56,12 @@ class SpeechConfig:
     label_smoothing: float = 0.1
     average: float = 0.998
     save_every: int = 100
+    frozen_layers: int = 0
+    """The encoder's convolutions and so many of its blocks never learn; 0: all do."""
+    precision: str = "bf16"
+    """bf16 or float32: what matrix products are computed in."""
+    trackers: tuple[str, ...] = ()
+    """Where curves go besides the log: accelerate's names, such as tensorboard or wandb."""
 
 
 class SpeechModel(nn.Module):
@@ -59,23 +72,41 @@ class SpeechModel(nn.Module):
         self.whisper = whisper
         self.ctc = CtcHead(whisper.dims.n_audio_state, n_piece)
 
-    def losses(self, batch: Batch, smoothing: float, encoder_frozen: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, smoothing: float) -> tuple[Tensor, Tensor]:
         """Mean CTC loss a piece and mean cross-entropy a token."""
-        with torch.set_grad_enabled(not encoder_frozen and torch.is_grad_enabled()):
-            states = self.whisper.encoder(torch.from_numpy(batch.mel)).states
-        logits = self.whisper.decoder(torch.from_numpy(batch.tokens), states)
+        device = self.ctc.out.weight.device
+        mel, tokens, targets = (
+            torch.from_numpy(x).to(device) for x in (batch.mel, batch.tokens, batch.targets)
+        )
+        states = self.whisper.encoder(mel).states
+        logits = self.whisper.decoder(tokens, states)
         attention = F.cross_entropy(
-            logits.flatten(0, 1),
-            torch.from_numpy(batch.targets).flatten(),
-            ignore_index=IGNORE,
-            label_smoothing=smoothing,
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, label_smoothing=smoothing
         )
         scores = self.ctc(states).float().log_softmax(-1).transpose(0, 1)
         lengths = torch.tensor([len(p) for p in batch.pieces])
         pieces = torch.tensor([p + 1 for row in batch.pieces for p in row], dtype=torch.long)
         frames = torch.full((len(batch.pieces),), scores.shape[0])
-        ctc = F.ctc_loss(scores, pieces, frames, lengths, reduction="sum", zero_infinity=True)
+        ctc = F.ctc_loss(scores, pieces.to(device), frames, lengths, reduction="sum", zero_infinity=True)
         return ctc / max(1, int(lengths.sum())), attention
+
+    def first_layers(self, count: int) -> list[nn.Parameter]:
+        """Parameters of the encoder's convolutions and its first `count` blocks; none for 0."""
+        encoder = self.whisper.encoder
+        parts = [encoder.conv1, encoder.conv2, *encoder.blocks[:count]] if count else []
+        return [parameter for part in parts for parameter in part.parameters()]
+
+
+def check(config: SpeechConfig, model: SpeechModel) -> None:
+    """Whether `model` can be trained so. Raises ConfigError."""
+    layers = len(model.whisper.encoder.blocks)
+    if not 0 <= config.frozen_layers <= layers:
+        raise ConfigError(
+            f"speech.frozen_layers: expected 0 to {layers}, the encoder's blocks, "
+            f"found {config.frozen_layers}"
+        )
+    if config.precision not in PRECISIONS:
+        raise ConfigError(f"speech.precision: expected {' or '.join(PRECISIONS)}, found '{config.precision}'")
 
 
 def read_checkpoint(path: Path, model: SpeechModel) -> dict[str, Any]:
@@ -92,34 +123,62 @@ def read_checkpoint(path: Path, model: SpeechModel) -> dict[str, Any]:
 
 
 class SpeechTrainer:
-    """Runs `SpeechConfig.steps` steps; keeps `checkpoint.pt` and `log.jsonl` in `folder`.
+    """Runs `SpeechConfig.steps` steps; keeps `checkpoint.pt`, `log.jsonl` and `curve.png` in `folder`.
 
-    Goes on from a checkpoint that is there. Raises StreamerError for one of another shape.
+    Launched as several processes (torch's environment variables say so), each takes its share of the batches
+    and they learn from the mean of their gradients; the first of them writes the files. Goes on from a
+    checkpoint that is there. Raises StreamerError for one of another shape.
     """
 
     def __init__(
-        self, model: SpeechModel, batches: SpeechBatches, config: SpeechConfig, folder: Path
+        self,
+        model: SpeechModel,
+        batches: SpeechBatches,
+        config: SpeechConfig,
+        folder: Path,
+        accelerator: Accelerator | None = None,
     ) -> None:
-        self.model, self.batches, self.config, self.folder = model, batches, config, folder
-        encoder = list(model.whisper.encoder.parameters())
+        self.batches, self.config, self.folder = batches, config, folder
+        check(config, model)
+        self.accelerator = accelerator or devices.accelerator(folder, config.trackers)
+        self.model: SpeechModel = model.to(self.accelerator.device)
+        never = {id(parameter) for parameter in model.first_layers(config.frozen_layers)}
+        self._encoder = [p for p in model.whisper.encoder.parameters() if id(p) not in never]
         new = [*model.whisper.decoder.parameters(), *model.ctc.parameters()]
+        model.requires_grad_(False)
+        for parameter in new:
+            parameter.requires_grad_(True)
         self.optimiser = torch.optim.AdamW(
-            [{"params": encoder, "lr": config.encoder_lr}, {"params": new, "lr": config.lr}],
+            [{"params": self._encoder, "lr": config.encoder_lr}, {"params": new, "lr": config.lr}],
             betas=(0.9, 0.98),
             weight_decay=config.weight_decay,
         )
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.step = 0
+        self._net: nn.Module | None = None
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
-            saved = read_checkpoint(checkpoint, model)
+            self._resume(checkpoint)
+
+    def _resume(self, path: Path) -> None:
+        saved = read_checkpoint(path, self.model)
+        try:
             self.optimiser.load_state_dict(saved["optimiser"])
-            self.average, self.step = saved["average"], saved["step"]
+        except ValueError as error:
+            raise StreamerError(
+                f"expected {path} to be of a run with frozen_layers = {self.config.frozen_layers}, found "
+                "an optimiser of other parameters: put the old number back, or take a fresh work folder"
+            ) from error
+        self.average = {name: value.to(self.accelerator.device) for name, value in saved["average"].items()}
+        self.step = saved["step"]
+        if self.accelerator.is_main_process:
             log.info("resumed at step %d", self.step)
 
     def save(self) -> None:
         """Write the checkpoint so that a kill at any moment leaves the old one or the new one."""
+        if not self.accelerator.is_main_process:
+            return
         scratch = self.folder / "checkpoint.part"
         torch.save(
             {
@@ -148,15 +207,29 @@ class SpeechTrainer:
             c.lr * schedule(self.step, c.steps),
         )
 
+    def _wrap(self) -> None:
+        """Make the model ready for this step: what does not learn yet needs no gradients.
+
+        Several processes settle what they will exchange when they wrap it, so the thaw takes a new wrapping;
+        the old one has to go first, or it would exchange everything a second time.
+        """
+        self._net = None
+        self.accelerator.free_memory()
+        for parameter in self._encoder:
+            parameter.requires_grad_(self.step >= self.config.frozen_steps)
+        self._net = self.accelerator.prepare_model(self.model)
+
     def _train_step(self, batch: Batch) -> tuple[float, float]:
         c = self.config
-        frozen = self.step < c.frozen_steps
+        if self._net is None or self.step == c.frozen_steps:
+            self._wrap()
+        assert self._net is not None
         for group, rate in zip(self.optimiser.param_groups, self._rate(), strict=True):
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
-            ctc, attention = self.model.losses(batch, c.label_smoothing, frozen)
-        loss = c.ctc_weight * ctc + (1 - c.ctc_weight) * attention
-        loss.backward()
+        kind = self.accelerator.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=c.precision == "bf16"):
+            ctc, attention = self._net(batch, c.label_smoothing)
+        self.accelerator.backward(c.ctc_weight * ctc + (1 - c.ctc_weight) * attention)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -168,36 +241,55 @@ class SpeechTrainer:
 
     def _forget_later(self) -> None:
         """Drop the log's rows of steps that the checkpoint has not: they will come again."""
-        path = self.folder / "log.jsonl"
+        path = self.folder / LOG
         if path.exists():
             rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= self.step]
             path.write_text("".join(kept), encoding="utf-8")
 
+    def _share(self, step: int) -> Batch:
+        """This process's batch of a step: each batch of the sequence is one process's."""
+        return self.batches.batch(step * self.accelerator.num_processes + self.accelerator.process_index)
+
+    def _means(self, ctc: float, attention: float, seconds: float) -> dict[str, float]:
+        """Over all processes: mean losses, and seconds of audio in all."""
+        mine = torch.tensor([ctc, attention, seconds], dtype=torch.float64, device=self.accelerator.device)
+        means = self.accelerator.reduce(mine, "mean").tolist()
+        audio = round(means[2] * self.accelerator.num_processes, 2)
+        return {"ctc": means[0], "attention": means[1], "audio": audio}
+
     def run(self, progress: bool = True) -> None:
         """Train to the configured step; the next batch is made while this one trains."""
+        main = self.accelerator.is_main_process
         self.model.train()
-        self._forget_later()
+        self.accelerator.wait_for_everyone()  # all have read the checkpoint before one is written
+        if main:
+            self._forget_later()
+        if self.config.trackers:
+            settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k != "trackers"}
+            self.accelerator.init_trackers("streamer", settings)
         started = time.perf_counter()
         with (
             ThreadPoolExecutor(1, "batches") as maker,
-            bars.progress(progress) as bar,
-            open(self.folder / "log.jsonl", "a", encoding="utf-8") as out,
+            bars.progress(progress and main) as bar,
+            open(self.folder / LOG if main else os.devnull, "a", encoding="utf-8") as out,
         ):
             task = bar.add_task("speech", total=self.config.steps, completed=self.step)
-            upcoming = maker.submit(self.batches.batch, self.step)
+            upcoming = maker.submit(self._share, self.step)
             while self.step < self.config.steps:
                 batch = upcoming.result()
-                upcoming = maker.submit(self.batches.batch, self.step + 1)
-                ctc, attention = self._train_step(batch)
+                upcoming = maker.submit(self._share, self.step + 1)
+                losses = self._means(*self._train_step(batch), batch.seconds)
                 self.step += 1
-                bar.update(task, completed=self.step, description=f"speech ctc {ctc:.2f} att {attention:.2f}")
-                row = {"step": self.step, "ctc": ctc, "attention": attention, "audio": batch.seconds}
-                print(
-                    json.dumps({**row, "elapsed": round(time.perf_counter() - started, 1)}),
-                    file=out,
-                    flush=True,
-                )
+                said = f"speech ctc {losses['ctc']:.2f} att {losses['attention']:.2f}"
+                bar.update(task, completed=self.step, description=said)
+                row = {"step": self.step, **losses, "elapsed": round(time.perf_counter() - started, 1)}
+                print(json.dumps(row), file=out, flush=True)
+                self.accelerator.log(losses, self.step)
                 if self.step % self.config.save_every == 0:
                     self.save()
         self.save()
+        self.accelerator.wait_for_everyone()
+        if main:
+            curve.draw(self.folder / LOG, self.folder / "curve.png")
+        self.accelerator.end_training()

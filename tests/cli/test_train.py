@@ -56,10 +56,12 @@ def test_all_stages_in_one_process_give_a_model(place: Path, streamer: Run) -> N
     ("stage", "arguments", "message", "status"),
     [
         ("pack", (), "the stage pack needs --data", 2),
-        ("all", ("--data", "data"), "the stage speech needs --teacher", 2),
+        ("all", ("--data", "data"), "the stage speech needs --teacher or --from", 2),
         ("export", ("--teacher", "teacher.safetensors"), "the stage export needs --out", 2),
         ("pack", ("--data", "nowhere"), "expected a folder of data sets, found none at", 2),
         ("speech", ("--teacher", "nowhere.pt"), "streamer models pull base", 2),
+        ("speech", ("--from", "nowhere"), "nowhere", 1),
+        ("export", ("--teacher", "teacher.safetensors", "--from", "x", "--out", "o"), "found both", 2),
         ("pack", ("--data", "."), "manifest.jsonl with one JSON object a line", 1),
         ("vocabulary", (), "run the stages pack and voices first", 1),
         ("vocabulary", ("--config", "broken.toml"), "Did you mean 'tts_weight'?", 2),
@@ -79,6 +81,14 @@ def test_mistakes_are_told_in_a_sentence(
     assert result.exit_code == status
     assert message in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.stderr
+
+
+def test_only_training_is_shared_among_processes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = call(place, "pack", "--data", str(place / "data"))
+    assert result.exit_code == 2
+    said = result.stderr.replace("\n", " ")
+    assert "expected --stage speech in a launch of 2 processes, found pack" in said
 
 
 def test_a_missing_extra_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

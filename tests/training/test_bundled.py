@@ -136,6 +136,29 @@ def test_training_and_exporting_gives_a_model_that_loads(made: BundledRecipe, tm
     assert torch.nn.functional.cosine_similarity(one, other.states, dim=-1).min() > 0.99
 
 
+def test_training_goes_on_from_a_finished_model(made: BundledRecipe, packed: Path, tmp_path: Path) -> None:
+    """With nothing but the model and data: no teacher, a fresh work folder."""
+    shutil.rmtree(made.work / "sounds")
+    made.export(made.new_model(made.tokenizer()).eval(), tmp_path / "first", {})
+    config = replace(made.config, tts_sentences=0)
+    work = tmp_path / "again"
+    shutil.copytree(packed / "work" / "speech", work / "speech")
+    again = BundledRecipe(packed / "data", work, Path("nowhere"), config, False, tmp_path / "first")
+    began = again.new_model(again.tokenizer())
+    first = load(tmp_path / "first")
+    assert (work / "vocab.tiktoken").read_bytes() == (tmp_path / "first" / "vocab.tiktoken").read_bytes()
+    assert all(
+        torch.equal(t, began.whisper.state_dict()[name]) for name, t in first.model.state_dict().items()
+    )
+    trained = again.speech()
+    assert not torch.equal(trained.ctc.out.weight, began.ctc.out.weight)
+    again.export(again.trained(), tmp_path / "second", {})
+    assert load(tmp_path / "second").ctc is not None
+    again.config = replace(config, text_state=64)
+    with pytest.raises(CheckpointError, match="text_state = 64, found 32"):
+        again.new_model(again.tokenizer())
+
+
 def test_without_sounds_there_is_no_sound_head(made: BundledRecipe, tmp_path: Path) -> None:
     shutil.rmtree(made.work / "sounds")
     model = made.new_model(made.tokenizer()).eval()

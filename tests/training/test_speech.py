@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 from streamer.nn.whisper import Whisper, WhisperDims
 from streamer.training.batches import Batch, BatchConfig, SpeechBatches
 from streamer.training.corpus import Pack
@@ -105,6 +106,68 @@ def test_the_encoder_stays_frozen_at_first(pack: Pack, tmp_path: Path) -> None:
     assert moved >= {n for n in before if n.endswith("weight")}
 
 
+def test_frozen_layers_never_learn_and_cost_nothing(pack: Pack, tmp_path: Path) -> None:
+    """They keep their weights, have no gradients and no optimiser state, and nothing is kept for them."""
+    config = replace(CONFIG, frozen_steps=0, steps=2, warmup=1)
+
+    def kept(one: SpeechTrainer) -> int:
+        """Bytes that the encoder's forward keeps for the backward pass."""
+        total = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.nbytes
+            return tensor
+
+        one._wrap()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            one.model.whisper.encoder(torch.zeros(1, 80, 100))
+        return total
+
+    whole = trainer(pack, tmp_path / "whole", config)
+    one = trainer(pack, tmp_path / "some", replace(config, frozen_layers=1))
+    frozen = {n: p.clone() for n, p in one.model.whisper.encoder.named_parameters() if "ln_post" not in n}
+    assert kept(one) < 0.1 * kept(whole)
+    one.run(progress=False)
+    parameters = dict(one.model.whisper.encoder.named_parameters())
+    for name, before in frozen.items():
+        assert torch.equal(parameters[name], before), name
+        assert parameters[name] not in one.optimiser.state, name
+    assert not torch.equal(parameters["ln_post.weight"], torch.ones_like(parameters["ln_post.weight"]))
+    assert parameters["ln_post.weight"] in one.optimiser.state
+
+
+def test_another_number_of_frozen_layers_is_no_resumption(pack: Pack, tmp_path: Path) -> None:
+    trainer(pack, tmp_path, CONFIG).save()
+    with pytest.raises(StreamerError, match=r"checkpoint\.pt.*frozen_layers = 1.*fresh work folder"):
+        trainer(pack, tmp_path, replace(CONFIG, frozen_layers=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frozen_layers": 2}, r"speech\.frozen_layers: expected 0 to 1, .*found 2"),
+        ({"precision": "fp64"}, r"speech\.precision: expected bf16 or float32, found 'fp64'"),
+    ],
+)
+def test_impossible_settings_are_refused(
+    pack: Pack, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trainer(pack, tmp_path, replace(CONFIG, **change))
+
+
+def test_precision_is_of_the_computation(pack: Pack, tmp_path: Path) -> None:
+    rows = []
+    for precision in ("bf16", "float32"):
+        one = trainer(pack, tmp_path / precision, replace(CONFIG, steps=1, precision=precision))
+        one.run(progress=False)
+        assert all(p.dtype == torch.float32 for p in one.model.parameters())
+        rows.append(json.loads((tmp_path / precision / "log.jsonl").read_text()))
+    assert rows[0]["attention"] != rows[1]["attention"]
+    assert rows[0]["attention"] == pytest.approx(rows[1]["attention"], rel=0.02)
+
+
 def test_training_lowers_both_losses(pack: Pack, tmp_path: Path) -> None:
     config = SpeechConfig(steps=30, frozen_steps=0, warmup=3, lr=3e-3, encoder_lr=1e-3, save_every=100)
     one = trainer(pack, tmp_path, config, wordless=0.0)
@@ -134,7 +197,7 @@ def test_padding_is_not_learnt(pack: Pack, tmp_path: Path) -> None:
         batch.seconds,
     )
     with torch.no_grad():
-        plain, padded = (one.model.losses(b, 0.1, True) for b in (batch, wider))
+        plain, padded = (one.model(b, 0.1) for b in (batch, wider))
     torch.testing.assert_close(plain, padded)
 
 
