@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import streamer
-from streamer.cli import check, config, devices, listen, models, run, train, transcribe
+from streamer.cli import bench, check, config, devices, listen, models, run, train, transcribe
 from streamer.cli.eval import evaluate
 from streamer.errors import ConfigError, StreamerError
 
@@ -56,6 +56,7 @@ for _command in (
     models.models,
     train.train,
     evaluate,
+    bench.bench,
     config.config,
 ):
     main.add_command(_command)
