@@ -299,10 +299,16 @@ class FileRun:
     def __exit__(self, *_: object) -> None:
         self._pipeline.stop()
 
-    def transcribe(self, path: str, progress: Callable[[float], None] = lambda _: None) -> Outcome:
+    def transcribe(
+        self,
+        path: str,
+        progress: Callable[[float], None] = lambda _: None,
+        every: Callable[[Event], None] = lambda _: None,
+    ) -> Outcome:
         """Run one file through; `progress` is told the seconds done, a few times a second.
 
-        A file that cannot be read gives an Outcome with its error; StreamerError where the pipeline dies.
+        `every` gets all of the file's events in the publisher's thread and must be quick. A file that cannot
+        be read gives an Outcome with its error; StreamerError where the pipeline dies.
         """
         from streamer.audio.spec import SourceSpec, open_source
 
@@ -314,6 +320,8 @@ class FileRun:
 
         def sink(event: Event) -> None:
             transcript.add(event)
+            if event.stream == name:
+                every(event)
             if isinstance(event, StreamState) and event.state is SourceState.FAILED:
                 failures.append(event.detail or "cannot be read")
 

@@ -264,8 +264,9 @@ def test_files_one_after_the_other_and_a_broken_one_between(config: Config, tmp_
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"nothing of the kind")
     seconds: list[float] = []
+    every: list[Event] = []
     with FileRun(config) as run:
-        first = run.transcribe(str(good), seconds.append)
+        first = run.transcribe(str(good), seconds.append, every.append)
         broken = run.transcribe(str(bad))
         missing = run.transcribe(str(tmp_path / "missing.wav"))
         second = run.transcribe(str(good))
@@ -276,3 +277,6 @@ def test_files_one_after_the_other_and_a_broken_one_between(config: Config, tmp_
     assert [f.text for f in first.transcript.finals] == [f.text for f in second.transcript.finals]
     assert [s.label for s in first.transcript.heard()] == ["Dog"]
     assert seconds[-1] == pytest.approx(2.7, abs=0.05)
+    assert {"sound.tags", "sound.started", "transcript.final", "stream.state"} <= {e.type for e in every}
+    assert [e for e in every if e.type == "transcript.final"] == first.transcript.finals
+    assert {e.stream for e in every} == {"good.wav"}
