@@ -220,4 +220,4 @@ def test_without_the_packages_that_score_there_are_no_scores(
 ) -> None:
     monkeypatch.setitem(sys.modules, "jiwer", None)
     assert made.scores(made.new_model(made.tokenizer()).eval()) == {}
-    assert "streamer[train]" in caplog.text
+    assert "streamer[eval]" in caplog.text
