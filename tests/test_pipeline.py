@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,17 @@ from streamer.audio.source import Report, StateChange
 from streamer.bus import Bus
 from streamer.config import Config
 from streamer.engine import Engine, Result
-from streamer.errors import ConfigError, ProtocolError, StreamerError
+from streamer.errors import ConfigError, ModelError, ProtocolError, StreamerError
 from streamer.events import Event, SourceState
+from streamer.labels import Label
+from streamer.nn.checkpoint import load as load_model
+from streamer.nn.definition import HeadInfo, TagsInfo
+from streamer.nn.head_checkpoint import encoder_info, save_head
+from streamer.nn.heads import make_head
 from streamer.pipeline import Pipeline
 from streamer.resources import presets
 from streamer.settings import load as load_settings
+from tests.cli.tiny import make_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 RATE = 16_000
@@ -438,3 +445,23 @@ def test_two_streams_of_one_name_are_refused() -> None:
     with pytest.raises(StreamerError, match="already"):
         pipeline.add(Playback([np.zeros(100, np.float32)]))
     pipeline.stop()
+
+
+def test_the_settings_choose_the_tag_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_MODELS", str(tmp_path))
+    make_model(tmp_path / "noise")
+    whisper = load_model("noise").model
+    dims, labels = whisper.dims, [Label("Knock", "/m/07r4wb8"), Label("Door creak")]
+    head = make_head("wa-mlp", dims.n_audio_layer, dims.n_audio_state, len(labels))
+    about = HeadInfo(name="door", encoder=encoder_info("noise", whisper), tags=TagsInfo(threshold=0.4))
+    save_head(tmp_path / "door", about, head, labels)
+
+    def built(tags: str) -> Pipeline:
+        threads = torch.get_num_threads()
+        config = Config.model_validate({"model": {"name": "noise", "tags": tags, "threads": threads}})
+        return Pipeline.build(config, Bus(0))
+
+    assert built("").model.labels == ["Dog", "Siren"]
+    assert built("door").model.labels == ["Knock", "Door creak"]
+    with pytest.raises(ModelError, match="Did you mean 'door'"):
+        built("dor")

@@ -173,7 +173,7 @@ def load_hugging_face(directory: Path) -> LoadedModel:
         directory,
         f"Expected a Whisper for conditional generation whose {hugging_face.CONFIG} belongs to its tensors",
     )
-    info = _stock_info(directory.name, dims, model)
+    info = _stock_info(hugging_face.name_of(directory), dims, model)
     return LoadedModel(info.name, info, model, Vocabulary("hugging-face", directory, dims.n_vocab))
 
 

@@ -96,8 +96,8 @@ def check_encoder(head: HeadInfo, name: str, whisper: Whisper, *, stock: bool) -
     if wanted.fingerprint:
         if wanted.fingerprint != found.fingerprint:
             raise CheckpointError(_wrong(head, found, "the same size with other weights"))
-    elif wanted.name != name.removeprefix("whisper-"):
-        if not stock or _is_official(name.removeprefix("whisper-")):
+    elif wanted.name != _official(name):
+        if not stock or _is_official(_official(name)):
             raise CheckpointError(_wrong(head, found, "the same size with other weights"))
         log.warning(
             "The tag head %s was trained on the encoder of %s. Nothing shows whether %s has the same one",
@@ -122,6 +122,11 @@ def _told(encoder: EncoderInfo) -> str:
         [f"fingerprint {encoder.fingerprint.removeprefix('sha256:')[:12]}"] if encoder.fingerprint else []
     )
     return f"{encoder.name} ({', '.join(parts)})"
+
+
+def _official(name: str) -> str:
+    """The official name in the one that a folder or the Hub has: tiny, in openai/whisper-tiny."""
+    return name.rsplit("/", 1)[-1].removeprefix("whisper-")
 
 
 def _is_official(name: str) -> bool:

@@ -77,6 +77,15 @@ def fetch(name: str) -> Path:
         ) from error
 
 
+def name_of(directory: Path) -> str:
+    """A model's id on the Hub where `directory` is a copy in its cache, else the folder's name."""
+    if directory.parent.name == "snapshots" and (cached := directory.parent.parent.name).startswith(
+        "models--"
+    ):
+        return cached.removeprefix("models--").replace("--", "/")
+    return directory.name
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -272,6 +272,14 @@ def test_hugging_face_directories_load(tmp_path, transformers_model, layout):
         assert torch.allclose(loaded.model.decoder(tokens, found), logits, atol=1e-4)
 
 
+def test_models_from_the_hub_keep_their_id(tmp_path, transformers_model):
+    copy = tmp_path / "models--openai--whisper-tiny" / "snapshots" / "0123abc"
+    transformers_model.save_pretrained(copy)
+    assert load(copy).name == "openai/whisper-tiny"
+    transformers_model.save_pretrained(tmp_path / "mine")
+    assert load(tmp_path / "mine").name == "mine"
+
+
 def test_hugging_face_mistakes_are_named(tmp_path, transformers_model):
     transformers_model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -199,7 +199,7 @@ def test_a_released_head_goes_by_its_name(tmp_path: Path, caplog: pytest.LogCapt
     stock = {"dims": asdict(OWN), "model_state_dict": whisper().state_dict()}
     torch.save(stock, tmp_path / "renamed.pt")
     with caplog.at_level(logging.WARNING):
-        for name in ("tiny", "whisper-tiny"):
+        for name in ("tiny", "whisper-tiny", "openai/whisper-tiny"):
             # Official by its name alone: an official file has its official size.
             head_checkpoint.check_encoder(load_head(head, 2).info, name, Whisper(OWN), stock=True)
     assert not caplog.records
