@@ -224,7 +224,7 @@ def save(
     tags: Head | None = None,
     labels: Sequence[Label] = (),
     ctc: CtcHead | None = None,
-    precision: Literal["int8", "fp16", "fp32"] = "int8",
+    precision: Literal["int8", "mixed", "fp16", "fp32"] = "int8",
 ) -> ModelInfo:
     """Write a model of ours so that `load` gives it back (to within the precision).
 

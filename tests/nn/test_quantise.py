@@ -46,9 +46,29 @@ def test_broken_files_are_named():
     stored = quantise({"w": torch.randn(3, 4)})
     with pytest.raises(ValueError, match="expected 3 scales for w, found none"):
         dequantise({"w": stored["w"]})
-    with pytest.raises(ValueError, match=r"w\.scale belongs to no int8 tensor"):
+    with pytest.raises(ValueError, match=r"w\.scale belongs to no quantised tensor"):
         dequantise({"w.scale": stored["w.scale"]})
     with pytest.raises(ValueError, match="not finite"):
         quantise({"w": torch.full((2, 2), float("nan"))})
     with pytest.raises(ValueError, match="reserved"):
         quantise({"w.scale": torch.ones(2)})
+
+
+@settings(max_examples=40, deadline=None)
+@given(hnp.arrays("float32", st.tuples(st.integers(1, 5), st.sampled_from([4, 8, 20])), elements=FLOATS))
+def test_six_bits_are_three_quarters_of_the_bytes_and_within_half_a_step(values):
+    tensor = torch.from_numpy(values)
+    stored = quantise({"w": tensor, "v": tensor}, six_bits=lambda name: name == "w")
+    assert stored["w"].nbytes * 4 == stored["v"].nbytes * 3
+    back = dequantise(stored)["w"]
+    assert back.shape == tensor.shape
+    error = (back - tensor).abs().amax(1)
+    assert (error <= tensor.abs().amax(1) / 62 * (1 + 1e-5) + 1e-37).all()
+    assert torch.equal(dequantise(quantise({"w": back}, lambda _: True))["w"].sign(), back.sign())
+
+
+def test_six_bits_cannot_hold_rows_that_no_four_fill():
+    stored = quantise({"w": torch.randn(3, 5), "k": torch.randn(2, 4, 4)}, six_bits=lambda _: True)
+    assert stored["w"].dtype == stored["k"].dtype == torch.int8
+    with pytest.raises(ValueError, match="three bytes for four weights in w"):
+        dequantise({"w": torch.zeros(2, 4, dtype=torch.uint8), "w.scale": torch.ones(2)})
