@@ -53,8 +53,12 @@ def _pack(whole: Tensor) -> Tensor:
     return torch.stack([word & 255, word >> 8 & 255, word >> 16], -1).to(torch.uint8).flatten(1)
 
 
-def _unpack(packed: Tensor) -> Tensor:
-    """What `_pack` packed."""
+def _unpack(name: str, packed: Tensor) -> Tensor:
+    """What `_pack` packed. Raises ValueError for another shape."""
+    if packed.ndim != 2 or packed.shape[1] % 3:
+        raise ValueError(
+            f"expected rows of three bytes for four weights in {name}, found {tuple(packed.shape)}"
+        )
     a, b, c = packed.to(torch.int32).reshape(len(packed), -1, 3).unbind(-1)
     word = a | b << 8 | c << 16
     parts = [word & 63, word >> 6 & 63, word >> 12 & 63, word >> 18]
@@ -72,7 +76,7 @@ def floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def mix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`quantise` with 6 bits for what bears them best and weighs most: the encoder's feed-forward matrices."""
+    """`quantise` with 6 bits for what weighs most and bears them: the encoder's feed-forward matrices."""
     return quantise(tensors, lambda name: name.startswith("encoder.") and ".mlp." in name)
 
 
@@ -99,13 +103,8 @@ def dequantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if scale is None or scale.shape != tensor.shape[:1]:
             found = "none" if scale is None else f"{tuple(scale.shape)}"
             raise ValueError(f"expected {tensor.shape[0]} scales for {name}, found {found}")
-        if tensor.dtype == torch.uint8:
-            if tensor.ndim != 2 or tensor.shape[1] % 3:
-                raise ValueError(
-                    f"expected rows of three bytes for four weights in {name}, found {tuple(tensor.shape)}"
-                )
-            tensor = _unpack(tensor)
-        out[name] = tensor.float() * scale.float().reshape(-1, *[1] * (tensor.ndim - 1))
+        whole = _unpack(name, tensor) if tensor.dtype == torch.uint8 else tensor
+        out[name] = whole.float() * scale.float().reshape(-1, *[1] * (whole.ndim - 1))
     return out
 
 
