@@ -299,6 +299,11 @@ class FileRun:
     def __exit__(self, *_: object) -> None:
         self._pipeline.stop()
 
+    @property
+    def model(self) -> ModelLike:
+        """What can be told of the loaded model."""
+        return self._pipeline.model
+
     def transcribe(
         self,
         path: str,

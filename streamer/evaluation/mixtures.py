@@ -57,7 +57,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Recordings to draw from, sorted by what they are. Raises StreamerError without a labelled one."""
+    """Recordings to draw from, sorted by what they are; sounds by their first label."""
 
     sounds: Mapping[str, tuple[Recording, ...]]
     speech: tuple[Recording, ...]
@@ -65,15 +65,11 @@ class Sources:
 
     @classmethod
     def of(cls, recordings: Sequence[Recording]) -> Sources:
-        """Sort recordings into sounds by label, speech, and backgrounds."""
+        """Sort recordings into sounds, speech, and backgrounds."""
         sounds: dict[str, list[Recording]] = {}
         for one in recordings:
             if one.labels:
                 sounds.setdefault(one.labels[0], []).append(one)
-        if not sounds:
-            raise StreamerError(
-                "expected recordings of sounds with a label that the model knows, found none: see --data"
-            )
         return cls(
             {label: tuple(sounds[label]) for label in sorted(sounds)},
             tuple(one for one in recordings if one.text and not one.labels),
@@ -123,7 +119,9 @@ def loud_parts(audio: Audio, config: MixtureConfig) -> list[tuple[int, int]]:
 
 
 def make_mixture(number: int, sources: Sources, config: MixtureConfig, seed: int) -> Mixture:
-    """Mixture `number` of a seed. Raises StreamerError where no recording has a part that can be used."""
+    """Mixture `number` of a seed. Raises StreamerError where no sound has a part that can be used."""
+    if not sources.sounds:
+        raise StreamerError("expected recordings of sounds with a label that the model knows, found none")
     return _Maker(number, sources, config, seed).make()
 
 
@@ -281,6 +279,8 @@ def sounds_only(number: int, sources: Sources, seconds: float, seed: int) -> tup
     """One stream of sounds and backgrounds, each whole, one after the other at changing levels."""
     rng = np.random.default_rng([seed, number, 2])
     clips = [one for group in sources.sounds.values() for one in group] + list(sources.backgrounds)
+    if not clips:
+        raise StreamerError("expected recordings of sounds or backgrounds, found none: see --data")
     n = round(seconds * SAMPLE_RATE)
     samples, at, heard = np.zeros(n, np.float32), 0, []
     while at < n:

@@ -48,7 +48,7 @@ class TagsEvalConfig:
     """Everything that the evaluation of tags can be told."""
 
     window: float = 10.0
-    """Seconds of a recording that the head judges at once; the best of several counts for longer ones."""
+    """Seconds of a recording that the head judges at once; longer ones are judged by the mean of several."""
     collars: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Seconds between a true onset and a reported one, up to which they count as the same."""
     slack: float = 2.0

@@ -39,7 +39,7 @@ def decibels(a: float, b: float) -> float:
     return float(10 * np.log10(a / b))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seeds, st.integers(0, 5))
 def test_energies_have_the_stated_ratios(seed: int, number: int) -> None:
     made = make_mixture(number, sources(), CONFIG, seed)
@@ -56,7 +56,7 @@ def test_energies_have_the_stated_ratios(seed: int, number: int) -> None:
         )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seeds, st.booleans())
 def test_sounds_are_heard_where_they_are_stated_and_nowhere_else(seed: int, speech: bool) -> None:
     made = make_mixture(0, sources(speech), CONFIG, seed)
@@ -80,7 +80,7 @@ def pairs(made: Mixture) -> list[tuple]:  # type: ignore[type-arg]
     return list(zip(made.truth.sounds, made.truth.sounds[1:], strict=False))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seeds)
 def test_speech_covers_the_event_as_far_as_it_is_long_enough(seed: int) -> None:
     made = make_mixture(1, sources(), CONFIG, seed)
@@ -159,9 +159,11 @@ def test_loud_parts_are_events() -> None:
 
 def test_without_usable_sounds_it_says_so() -> None:
     with pytest.raises(StreamerError, match="label that the model knows"):
-        Sources.of([recording("n", noise(1))])
+        make_mixture(0, Sources.of([recording("n", noise(1))]), CONFIG, 0)
     with pytest.raises(StreamerError, match="found none in 100 draws"):
         make_mixture(0, Sources.of([recording("a", silence(3), "Dog")]), CONFIG, 0)
+    with pytest.raises(StreamerError, match="--data"):
+        sounds_only(0, Sources.of([]), 10, 0)
     with pytest.raises(StreamerError, match="--speech"):
         speech_only(0, sources(speech=False), 10, (0.3, 1.0), 0)
 
