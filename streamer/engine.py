@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamer.asr.ctc import ctc_words, decode_ctc
-from streamer.asr.decode import Decoded, DecodeOptions, decode
-from streamer.asr.tokenizer import Tokenizer
-from streamer.asr.words import TimedWord, word_times
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.tokenizer import Tokenizer, load_tokenizer
+from streamer.asr.transcriber import make_transcriber
+from streamer.asr.words import TimedWord
 from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
-from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.checkpoint import LoadedModel, load
 from streamer.nn.whisper import Encoding
 from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, ceil_to
 
@@ -65,11 +67,22 @@ def context_for(samples: int, short: bool) -> int:
     return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT) if short else FULL_CONTEXT
 
 
+def load_engine(config: ModelConfig) -> Engine:
+    """The engine that the settings ask for, with as many threads. Blocks for as long as loading takes.
+
+    Raises ModelError, and ConfigError for a decoder that the model has not.
+    """
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
+    model = load(config.name, config.tags or None)
+    return Engine(
+        model, load_tokenizer(model.vocabulary), choose_precision(config), config.decoder, config.words
+    )
+
+
 def choose_precision(config: ModelConfig) -> torch.dtype:
-    """bfloat16 where asked for, or where the processor multiplies it in hardware (AMX); else float32."""
+    """bfloat16 where asked for, or where the processor multiplies it in hardware; else float32."""
     if config.precision == "auto":
-        has_amx = "amx_bf16" in _cpu_flags()
-        return torch.bfloat16 if has_amx else torch.float32
+        return torch.bfloat16 if _cpu_flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
 
 
@@ -87,7 +100,8 @@ def _cpu_flags() -> set[str]:
 class Engine:
     """A loaded model that answers requests. Not thread-safe: it belongs to the inference thread.
 
-    `encoder_passes` counts windows encoded: a request costs exactly one, whatever it asks for.
+    `encoder_passes` counts windows encoded: a request costs exactly one, whatever it asks for. `tokens`
+    counts what was decoded beyond the given prefixes, `seconds` the time spent in `run`.
     """
 
     def __init__(
@@ -96,17 +110,19 @@ class Engine:
         tokenizer: Tokenizer,
         dtype: torch.dtype = torch.float32,
         decoder: Literal["auto", "attention", "ctc"] = "auto",
+        words: bool = True,
     ) -> None:
+        """`words`: whether the model's word model, if it has one, guides its CTC branch."""
         self.model, self.tokenizer = model, tokenizer
         if decoder == "ctc" and model.ctc is None:
             raise ConfigError(
                 f"model.decoder is 'ctc', but {model.name} has no CTC branch: leave it at 'auto'"
             )
-        chosen = model.info.text.decoder if decoder == "auto" else decoder
-        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None and chosen == "ctc" else None
         self._whisper = model.model.to(dtype).eval()
+        self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words)
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
-        self.encoder_passes = 0
+        self.encoder_passes = self.tokens = 0
+        self.seconds = 0.0
 
     def context(self, samples: int) -> int:
         """Samples that a window of so many is padded to.
@@ -118,6 +134,7 @@ class Engine:
     @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Result]:
         """Answer requests of one context length as one batch. Raises ValueError where they differ."""
+        began = time.perf_counter()
         contexts = {self.context(len(r.samples)) for r in requests}
         if len(contexts) != 1:
             raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
@@ -130,21 +147,21 @@ class Engine:
         encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled)
         self.encoder_passes += len(requests)
         scores = self._scores(requests, encoding)
-        return [self._read(r, encoding, i, scores[i]) for i, r in enumerate(requests)]
+        results = [self._read(r, encoding, i, scores[i]) for i, r in enumerate(requests)]
+        self.tokens += sum(len(d.tokens) - d.prefix_length for r in results if (d := r.decoded) is not None)
+        self.seconds += time.perf_counter() - began
+        return results
 
     def _read(self, request: Request, encoding: Encoding, i: int, scores: NDArray[np.float32]) -> Result:
         if request.text is None:
             return Result(scores=scores)
-        frames = len(request.samples) // FRAME
-        states = encoding.states[i : i + 1]
-        if self._ctc is not None:
-            # Beyond the audio there is only padding, which says nothing.
-            path = decode_ctc(
-                self._ctc(states)[0, :frames], self.tokenizer, request.text, request.prefix_frames
-            )
-            return Result(path.decoded, ctc_words(path, self.tokenizer, frames), path.frames, scores)
-        decoded = decode(self._whisper, states, self.tokenizer, request.text)
-        return Result(decoded, word_times(decoded, self.tokenizer, frames), (), scores)
+        transcript = self._transcriber.read(
+            encoding.states[i : i + 1],
+            request.text,
+            len(request.samples) // FRAME,
+            request.prefix_frames,
+        )
+        return Result(transcript.decoded, transcript.words, transcript.frames, scores)
 
     def _scores(self, requests: Sequence[Request], encoding: Encoding) -> list[NDArray[np.float32]]:
         """(windows, labels) for each request. Windows of one length go through the head together."""
@@ -168,4 +185,5 @@ class Engine:
         options = DecodeOptions(language=None if self.tokenizer.is_multilingual else "en", max_tokens=4)
         windows = ((0, 2),) if self._tags is not None else ()
         self.run([Request(noise, options, windows=windows)])
-        self.encoder_passes = 0
+        self.encoder_passes = self.tokens = 0
+        self.seconds = 0.0

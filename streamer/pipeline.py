@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from streamer.asr.tokenizer import load_tokenizer
 from streamer.audio.ring import Block, Gap, Ring
 from streamer.audio.source import Source, StateChange
 from streamer.bus import Bus
 from streamer.config import Config
 from streamer.ear import Ear
-from streamer.engine import Engine, choose_precision
+from streamer.engine import Engine, load_engine
 from streamer.errors import ConfigError, ProtocolError, StreamerError
 from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamStats
-from streamer.nn.checkpoint import load
 from streamer.passes import Kind, Pass
 from streamer.scheduler import Scheduler
 from streamer.stream import Stream
@@ -133,15 +131,7 @@ class Pipeline:
     @classmethod
     def build(cls, config: Config, bus: Bus, *, fast: bool = False) -> Pipeline:
         """Load the model. Blocks for as long as that takes; raises ModelError, ConfigError."""
-        import os
-
-        import torch
-
-        torch.set_num_threads(config.model.threads or max(1, (os.cpu_count() or 2) - 1))
-        model = load(config.model.name, config.model.tags or None)
-        tokenizer = load_tokenizer(model.vocabulary)
-        engine = Engine(model, tokenizer, choose_precision(config.model), config.model.decoder)
-        return cls(config, bus, engine, fast=fast)
+        return cls(config, bus, load_engine(config.model), fast=fast)
 
     # What may be called from any thread.
 

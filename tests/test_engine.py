@@ -125,6 +125,24 @@ def test_words_and_any_number_of_sounds_cost_exactly_one_encoder_pass(decoder: s
     assert count.windows == engine.encoder_passes == 4
 
 
+@DECODERS
+def test_tokens_beyond_the_prefix_and_seconds_are_counted(decoder: str) -> None:
+    engine = make(decoder)
+    (first,) = engine.run([Request(noise(2.0), ENGLISH)])
+    assert first.decoded is not None
+    assert engine.tokens == len(first.decoded.tokens)
+    spent = engine.seconds
+    assert spent > 0
+    given = first.decoded.tokens[:2]
+    options = replace(ENGLISH, prefix=given)
+    (second,) = engine.run([Request(noise(2.0), options, first.frames[:2])])
+    assert second.decoded is not None
+    assert engine.tokens == len(first.decoded.tokens) + len(second.decoded.tokens) - len(given)
+    assert engine.seconds > spent
+    engine.warm_up()
+    assert (engine.tokens, engine.seconds) == (0, 0)
+
+
 def test_windows_are_judged_as_the_head_judges_them_alone() -> None:
     """Slices of one encoding, of several lengths and in any order, against the head on each by itself."""
     engine = make()

@@ -105,7 +105,7 @@ def asr(
     if json_file is not None:
         about = {"model": settings.model.name, "degrade": degrade, "noise": str(noise) if noise else None}
         content = {**about, "snr": snr, "rows": [_whole(*one) for one in scores]}
-        _write(json_file, content)
+        write_json(json_file, content)
     failed = [(path, why) for *_, score in scores for path, why in score.failed]
     for path, why in dict(failed).items():
         note(f"Left out: {clean(path)}: {clean(why)}")
@@ -281,7 +281,8 @@ def _print(rows: Sequence[dict[str, Any]], scores: Sequence[Score], show: int) -
             )
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` into a file. StreamerError where that is not possible."""
     from streamer.errors import StreamerError
 
     try:

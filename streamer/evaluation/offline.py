@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from streamer.asr.decode import DecodeOptions
-from streamer.asr.tokenizer import Tokenizer, load_tokenizer
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.tokenizer import Tokenizer
 from streamer.config import ModelConfig
-from streamer.engine import Engine, Request, choose_precision
+from streamer.engine import Engine, Request, Result, load_engine
 from streamer.evaluation.asr import Reading, Samples
-from streamer.nn.checkpoint import LoadedModel, Vocabulary, load
+from streamer.evaluation.sets import SpokenWord
+from streamer.nn.checkpoint import LoadedModel, Vocabulary
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo
 from streamer.nn.heads import CtcHead
 from streamer.nn.whisper import Whisper
@@ -29,24 +29,21 @@ SEARCH = 5 * SAMPLE_RATE
 def load_readers(config: ModelConfig, decoders: tuple[Decoder, ...] = ()) -> dict[Decoder, OfflineReader]:
     """A reader for each decoder (without any named: for each that the model has), by its name.
 
-    Loads the model once, with the daemon's threads and precision. Raises ModelError, and ConfigError for a
-    decoder that the model has not.
+    Their engines are the daemon's. Raises ModelError, and ConfigError for a decoder that the model has not.
     """
-    import torch
-
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
-    model = load(config.name)
-    tokenizer = load_tokenizer(model.vocabulary)
-    dtype = choose_precision(config)
-    language = None if config.language == "auto" else config.language
-    options = DecodeOptions(language=language, task=config.task)
-    every: tuple[Decoder, ...] = ("attention", "ctc") if model.ctc is not None else ("attention",)
     readers = {}
-    for decoder in decoders or every:
-        engine = Engine(model, tokenizer, dtype, decoder)
+    for decoder in decoders or ("attention", "ctc"):
+        engine = load_engine(config.model_copy(update={"decoder": decoder}))
         engine.warm_up()
-        readers[decoder] = OfflineReader(engine, options)
+        readers[decoder] = OfflineReader(engine, options_of(config))
+        if not decoders and engine.model.ctc is None:
+            break
     return readers
+
+
+def options_of(config: ModelConfig) -> DecodeOptions:
+    """How the daemon would decode."""
+    return DecodeOptions(None if config.language == "auto" else config.language, config.task)
 
 
 def reader_of(
@@ -68,14 +65,28 @@ class OfflineReader:
     def __call__(self, path: Path, samples: Samples) -> Reading:  # noqa: ARG002  a Reader's arguments
         """What the engine reads in `samples` (n,)."""
         before = self._engine.encoder_passes
-        texts = [self._text(piece) for piece in pieces(samples)]
+        texts = [_decoded(self._run(piece)).text for piece in pieces(samples)]
         return Reading(" ".join(filter(None, texts)), self._engine.encoder_passes - before)
 
-    def _text(self, samples: Samples) -> str:
+    def words(self, samples: Samples) -> tuple[SpokenWord, ...]:
+        """The words that the engine reads in `samples` (n,), when it takes them to be said."""
+        found, position = [], 0
+        for piece in pieces(samples):
+            offset = position / SAMPLE_RATE
+            for word in self._run(piece).words:
+                start, end = (offset + frame * FRAME / SAMPLE_RATE for frame in (word.start, word.end))
+                found.append(SpokenWord(word.text, start, end))
+            position += len(piece)
+        return tuple(found)
+
+    def _run(self, samples: Samples) -> Result:
         options = replace(self._options, duration=len(samples) / SAMPLE_RATE)
-        decoded = self._engine.run([Request(samples, options)])[0].decoded
-        assert decoded is not None
-        return decoded.text
+        return self._engine.run([Request(samples, options)])[0]
+
+
+def _decoded(result: Result) -> Decoded:
+    assert result.decoded is not None
+    return result.decoded
 
 
 def pieces(samples: Samples, longest: int = FULL_CONTEXT, search: int = SEARCH) -> list[Samples]:
