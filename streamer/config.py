@@ -31,9 +31,11 @@ class ModelConfig(Section):
     tags: str = ""
     """The head that hears sounds, by name or path (see `streamer models`); empty is the model's own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the processor has matrix units for it (AMX), else fp32."""
+    """auto: bf16 where the processor multiplies it in hardware (AMX, AVX-512 BF16), else fp32."""
     decoder: Literal["auto", "attention", "ctc"] = "auto"
     """What writes the text; auto: what the model's definition recommends."""
+    words: bool = True
+    """Whether a model's list of words and what follows what, where it has one, helps its CTC branch."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the inference worker; 0 leaves one core for capture."""
     language: str = "en"

@@ -72,6 +72,7 @@ class Track:
                 task=model.task,
                 prefix=self._policy.committed,
                 duration=len(p.samples) / SAMPLE_RATE,
+                ended=p.kind is Kind.FINAL,
             )
         windows = self._windows(p)
         if text is None and not windows:

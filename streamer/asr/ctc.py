@@ -1,4 +1,4 @@
-"""Words from a CTC branch: the best path, with the time of every piece for free.
+"""Words from a CTC branch: the best path, or the best text a search finds, with the time of every piece.
 
 Where a model's attention decoder is weaker than its CTC branch, its definition says so and this gives
 the text. Nothing is fed back, so what was said cannot make it hallucinate, and every piece has the
@@ -7,14 +7,16 @@ frame it was heard in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.search import Found
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord
 
@@ -22,6 +24,10 @@ BLANK = 0
 
 TAIL = 10
 """Frames (200 ms) that a word is taken to last at most after its last piece was heard."""
+
+
+Finder = Callable[[NDArray[np.float32], Sequence[int], Sequence[int], bool], Found]
+"""A search: log-probabilities (T, 1 + pieces), prefix, its frames, whether the audio has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,15 @@ class CtcPath:
 
 @torch.inference_mode()
 def decode_ctc(
-    logits: Tensor, tokenizer: Tokenizer, options: DecodeOptions, prefix_frames: Sequence[int] = ()
+    logits: Tensor,
+    tokenizer: Tokenizer,
+    options: DecodeOptions,
+    prefix_frames: Sequence[int] = (),
+    search: Finder | None = None,
 ) -> CtcPath:
-    """The greedy path through logits (T, 1 + pieces), blank first, piece i being token i - 1.
+    """The text in logits (T, 1 + pieces), blank first, piece i being token i - 1.
+
+    It is the greedy path, or what `search` finds.
 
     `options.prefix` is kept as it is. Where the path begins with it, it is followed; else the prefix was
     heard at `prefix_frames`, of an earlier pass, and the path goes on behind them.
@@ -57,6 +69,10 @@ def decode_ctc(
         tokens, frames = _collapse(path, known[-1] + 1, prefix[-1] + 1)
         tokens, frames = [*prefix, *tokens], [*known, *frames]
     chosen = [best[frame] for frame in frames] if path else [0.0] * len(frames)
+    if search is not None and path:
+        known = frames[: len(prefix)]
+        found = search(logprobs.numpy(), prefix, known, options.ended)
+        tokens, frames, chosen = list(found.tokens), list(found.frames), list(found.logprobs)
     sampled = chosen[len(prefix) :]
     decoded = Decoded(
         tokens=tuple(tokens),

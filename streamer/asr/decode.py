@@ -32,6 +32,7 @@ class DecodeOptions:
     end_after_prefix: a prefix may be the whole transcript; off is Whisper's behaviour, where
         `suppress_blank` asks for a token more.
     break_loops: stop and cut at a structural repetition; off is Whisper's behaviour.
+    ended: the audio is a whole utterance; else its last word may go on (only a search asks).
     """
 
     language: str | None = "en"
@@ -47,6 +48,7 @@ class DecodeOptions:
     max_initial_timestamp: float | None = 1.0
     end_after_prefix: bool = True
     break_loops: bool = True
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)

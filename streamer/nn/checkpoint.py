@@ -36,6 +36,7 @@ from streamer.nn.definition import (
     HeadInfo,
     ModelInfo,
     TagsInfo,
+    WordsInfo,
     read_info,
     write_definition,
 )
@@ -69,7 +70,7 @@ class LoadedModel:
     """A checkpoint, ready to use: modules in float32 and evaluation mode.
 
     tags: the head that hears sounds, with its labels and a threshold for each; None (and none) without.
-    short_context: whether it may be given less than its full context.
+    words: the file of its word model. short_context: whether it may be given less than its full context.
     """
 
     name: str
@@ -80,6 +81,7 @@ class LoadedModel:
     ctc: CtcHead | None = None
     labels: tuple[Label, ...] = ()
     thresholds: tuple[float, ...] = ()
+    words: Path | None = None
 
     @property
     def short_context(self) -> bool:
@@ -160,7 +162,8 @@ def load_own(directory: Path) -> LoadedModel:
         ctc = fill(lambda: CtcHead(dims.n_audio_state, branch.tokens), parts["ctc"], path, advice)
     languages = info.languages if len(info.languages) > 1 else ()
     vocabulary = Vocabulary("ranks", directory / info.text.vocabulary, dims.n_vocab, languages)
-    loaded = LoadedModel(info.name, info, model, vocabulary, ctc=ctc)
+    words = directory / info.words.file if info.words is not None else None
+    loaded = LoadedModel(info.name, info, model, vocabulary, ctc=ctc, words=words)
     return _hearing(loaded, heard) if heard is not None else loaded
 
 
@@ -224,11 +227,13 @@ def save(
     tags: Head | None = None,
     labels: Sequence[Label] = (),
     ctc: CtcHead | None = None,
+    words: Path | None = None,
     precision: Literal["int8", "mixed", "fp16", "fp32"] = "int8",
 ) -> ModelInfo:
     """Write a model of ours so that `load` gives it back (to within the precision).
 
-    What the definition says of sizes is taken from the modules. `vocabulary` is a rank file, copied.
+    What the definition says of sizes is taken from the modules. `vocabulary` is a rank file and `words` a
+    word model, copied.
     Returns the definition written. Raises ModelError where labels and tag head do not belong together.
     """
     classes = tags.n_class if tags is not None else 0
@@ -237,6 +242,7 @@ def save(
     update: dict[str, object] = {"dims": Dims.of(model.dims), "alignment_heads": tuple(model.alignment_heads)}
     update["ctc"] = CtcInfo(tokens=ctc.out.out_features - 1) if ctc is not None else None
     update["tags"] = described(info.tags or TagsInfo(), tags) if tags is not None else None
+    update["words"] = (info.words or WordsInfo()) if words is not None else None
     info = ModelInfo.model_validate(info.model_copy(update=update).model_dump())
 
     tensors = {name: t for name, t in model.state_dict().items() if name != _POSITIONS}
@@ -249,13 +255,18 @@ def save(
     (directory / FILE).unlink(missing_ok=True)
     save_file(stored, directory / WEIGHTS)
     (directory / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
-    target = directory / info.text.vocabulary
-    if vocabulary.resolve() != target.resolve():
-        shutil.copyfile(vocabulary, target)
+    _copy(vocabulary, directory / info.text.vocabulary)
+    if words is not None and info.words is not None:
+        _copy(words, directory / info.words.file)
     if info.tags is not None:
         write_labels(directory / info.tags.labels, labels)
     write_definition(directory / FILE, info)
     return info
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.resolve() != target.resolve():
+        shutil.copyfile(source, target)
 
 
 def _stock_info(name: str, dims: WhisperDims, model: Whisper) -> ModelInfo:

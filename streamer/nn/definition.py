@@ -71,6 +71,21 @@ class TextInfo(_Part):
     """A rank file beside the definition."""
 
 
+class WordsInfo(_Part):
+    """[words]: a model of words that guides the search through the CTC branch's output.
+
+    See `streamer.asr.search.SearchOptions` for the weights.
+    """
+
+    file: str = "words.safetensors"
+    """Beside the definition (see `streamer.asr.ngram`)."""
+    weight: Annotated[float, Field(ge=0)] = 0.5
+    bonus: float = 2.0
+    unknown: float = -10.0
+    decoder: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the decoder's opinion on the best texts where an utterance has ended; 0: it is not asked."""
+
+
 class ContextInfo(_Part):
     """[context]: how much audio the encoder wants."""
 
@@ -150,6 +165,7 @@ class ModelInfo(_Part):
     context: ContextInfo = ContextInfo()
     tags: TagsInfo | None = None
     ctc: CtcInfo | None = None
+    words: WordsInfo | None = None
     scores: dict[str, float] = {}
     """Measured, e.g. `an4_test_wer = 0.12`; the card says how."""
 

@@ -1,0 +1,134 @@
+"""What writes a model's text from an encoding: its decoder, or its CTC branch with all that helps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamer.asr.ctc import ctc_words, decode_ctc
+from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.ngram import WordModel
+from streamer.asr.opinion import opinions
+from streamer.asr.search import Found, Search, SearchOptions
+from streamer.asr.tokenizer import Tokenizer
+from streamer.asr.words import TimedWord, word_times
+from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.heads import CtcHead
+from streamer.nn.whisper import Whisper
+
+ASKED = 8
+"""Texts that the decoder is asked about."""
+
+
+def hasty(options: SearchOptions) -> SearchOptions:
+    """For a text that is not the last word on its audio: looks less far, in a third of the time."""
+    return replace(options, width=8, margin=6.0, reach=6.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Text, words in frames of the pass, and the frame of each token where the CTC branch wrote it."""
+
+    decoded: Decoded
+    words: list[TimedWord]
+    frames: tuple[int, ...] = ()
+
+
+class Transcriber(Protocol):
+    """Reads the text out of one encoding."""
+
+    def read(
+        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+    ) -> Transcript:
+        """The transcript of states (1, T, D), of which `frames` are audio and the rest is padding."""
+        ...
+
+
+class DecoderTranscriber:
+    """The decoder writes."""
+
+    def __init__(self, model: Whisper, tokenizer: Tokenizer) -> None:
+        self._model, self._tokenizer = model, tokenizer
+
+    def read(
+        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+    ) -> Transcript:
+        """See Transcriber. The decoder needs no frames of its prefix."""
+        del prefix_frames
+        decoded = decode(self._model, states, self._tokenizer, options)
+        return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
+
+
+class CtcTranscriber:
+    """The CTC branch writes; a word model, where the model has one, chooses among what it may have heard.
+
+    The decoder is asked about the best of an utterance that has ended: it knows the sentence that a word
+    model of three words does not see.
+    """
+
+    def __init__(self, model: LoadedModel, tokenizer: Tokenizer, branch: CtcHead, words: bool = True) -> None:
+        self._model, self._tokenizer, self._branch = model.model, tokenizer, branch
+        self._patient: Search | None = None
+        about = model.info.words
+        if model.words is not None and about is not None and words:
+            known = WordModel.load(model.words)
+            pieces = [
+                tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.out.out_features - 1)
+            ]
+            options = SearchOptions(weight=about.weight, bonus=about.bonus, unknown=about.unknown)
+            self._patient = Search(known, pieces, options)
+            self._hasty = Search(known, pieces, hasty(options))
+            self._decoder_weight = about.decoder
+
+    def read(
+        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+    ) -> Transcript:
+        """See Transcriber."""
+
+        def find(
+            logprobs: NDArray[np.float32], prefix: Sequence[int], known: Sequence[int], ended: bool
+        ) -> Found:
+            return self._find(states, logprobs, prefix, known, ended)
+
+        # Beyond the audio there is only padding, which says nothing.
+        logits = self._branch(states)[0, :frames]
+        search = find if self._patient is not None else None
+        path = decode_ctc(logits, self._tokenizer, options, prefix_frames, search)
+        return Transcript(path.decoded, ctc_words(path, self._tokenizer, frames), path.frames)
+
+    def _find(
+        self,
+        states: Tensor,
+        logprobs: NDArray[np.float32],
+        prefix: Sequence[int],
+        known: Sequence[int],
+        ended: bool,
+    ) -> Found:
+        assert self._patient is not None
+        if not ended:
+            return self._hasty.find(logprobs, 1, prefix, known, ended=False)[0]
+        found = self._patient.find(logprobs, ASKED, prefix, known)
+        if len(found) < 2 or not self._decoder_weight:
+            return found[0]
+        second = opinions(self._model, states, self._tokenizer, [text.tokens for text in found])
+        scores = [text.score + self._decoder_weight * o for text, o in zip(found, second, strict=True)]
+        return found[int(np.argmax(scores))]
+
+
+def make_transcriber(
+    model: LoadedModel, tokenizer: Tokenizer, decoder: str, dtype: torch.dtype, words: bool = True
+) -> Transcriber:
+    """The one that the settings or, for "auto", the model's definition names; its parts computing in `dtype`.
+
+    `words`: whether a word model is used where there is one. Raises CheckpointError for one that is broken.
+    """
+    chosen = model.info.text.decoder if decoder == "auto" else decoder
+    if chosen == "ctc" and model.ctc is not None:
+        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words)
+    return DecoderTranscriber(model.model, tokenizer)

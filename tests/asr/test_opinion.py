@@ -1,0 +1,33 @@
+"""The decoder's opinion is what its own steps add up to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from streamer.asr.opinion import opinions
+from streamer.nn.whisper import DecoderCache, Whisper
+from tests.tiny import tiny_model, tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+
+
+def stepwise(model: Whisper, states: torch.Tensor, text: list[int]) -> float:
+    cache = DecoderCache(model.decoder, states)
+    tokens = [*TOKENIZER.sot_sequence(), TOKENIZER.no_timestamps, *text]
+    total = 0.0
+    for i, token in enumerate(tokens):
+        logits, _ = model.decoder.step(torch.tensor([[token]]), cache)
+        following = [*tokens[1:], TOKENIZER.eot][i]
+        if i >= len(tokens) - len(text) - 1:
+            total += float(logits[0, -1].float().log_softmax(-1)[following])
+    return total
+
+
+@torch.inference_mode()
+def test_a_batch_of_texts_equals_one_step_after_another() -> None:
+    model = tiny_model().model
+    states = torch.randn(1, 40, 64)
+    texts = [list(b" one"), [], list(b" a longer one")]
+    found = opinions(model, states, TOKENIZER, texts)
+    assert found == pytest.approx([stepwise(model, states, text) for text in texts], abs=1e-3)

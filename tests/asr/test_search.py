@@ -1,0 +1,107 @@
+"""The beam search against summing over every alignment of every text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.asr.ngram import END, START, UNKNOWN, WordModel
+from streamer.asr.search import Search, SearchOptions
+from streamer.training.ngrams import NgramConfig, estimate
+
+PIECES = [b" a", b" b", b"b", b"c"]
+MODEL = WordModel.of(
+    estimate([("a b ab abc b a", 2), ("a ab b", 1), ("b bc a ab", 1)], NgramConfig(100, 1, 1))
+)
+WIDE = SearchOptions(width=5000, margin=1e6, reach=1e6, silent=1.0, pieces=4)
+
+
+def logprobs(seed: int, frames: int, sharpness: float = 1.5) -> np.ndarray:
+    values = sharpness * np.random.default_rng(seed).standard_normal((frames, 1 + len(PIECES)))
+    return (values - np.log(np.exp(values).sum(1, keepdims=True))).astype(np.float32)
+
+
+def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(p - 1 for p, _ in itertools.groupby(path) if p)
+
+
+def word_score(tokens: tuple[int, ...], o: SearchOptions) -> float:
+    """The words of a text one after another, and its end."""
+    text = b"".join(PIECES[t] for t in tokens)
+    words = text.removeprefix(b" ").split(b" ") if text else []
+    before, last, total = START, START, 0.0
+    for word in words:
+        i = MODEL.id(word)
+        known = o.weight * MODEL.score(before, last, i) if i != UNKNOWN else o.unknown
+        total += known + o.bonus
+        before, last = last, i
+    return total + o.weight * MODEL.score(before, last, END)
+
+
+def every_text(lp: np.ndarray, o: SearchOptions) -> dict[tuple[int, ...], float]:
+    """Score of every text: the log of the sum over its alignments, and its words'."""
+    sums: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(lp.shape[1]), repeat=len(lp)):
+        text = collapse(path)
+        sums[text] = sums.get(text, 0.0) + math.exp(sum(float(lp[t, p]) for t, p in enumerate(path)))
+    return {text: math.log(p) + word_score(text, o) for text, p in sums.items()}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_search_without_limits_finds_what_trying_everything_finds(seed: int) -> None:
+    lp = logprobs(seed, 5)
+    expected = sorted(every_text(lp, WIDE).items(), key=lambda x: -x[1])[:5]
+    found = Search(MODEL, PIECES, WIDE).find(lp, 5)
+    assert [f.tokens for f in found] == [tokens for tokens, _ in expected]
+    assert [f.score for f in found] == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 30))
+def test_tokens_have_frames_in_order_and_probabilities(seed: int, frames: int) -> None:
+    lp = logprobs(seed, frames, 4.0)
+    for found in Search(MODEL, PIECES).find(lp, 3):
+        assert len(found.tokens) == len(found.frames) == len(found.logprobs)
+        assert list(found.frames) == sorted(found.frames)
+        assert all(0 <= frame < frames for frame in found.frames)
+        assert all(-1e6 < p <= 0 for p in found.logprobs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 6))
+def test_a_prefix_stays_and_the_search_goes_on_behind_it(seed: int, length: int) -> None:
+    lp = logprobs(seed, 24, 4.0)
+    search = Search(MODEL, PIECES)
+    whole = search.find(lp)[0]
+    prefix, frames = whole.tokens[:length], whole.frames[:length]
+    again = search.find(lp, 1, prefix, frames)[0]
+    assert again.tokens[: len(prefix)] == prefix
+    assert again.frames[: len(prefix)] == frames
+    assert all(frame > frames[-1] for frame in again.frames[len(prefix) :] if frames)
+
+
+def test_words_that_follow_each_other_win_over_what_sounds_a_little_more_likely() -> None:
+    search = Search(MODEL, PIECES, SearchOptions(weight=1.0, bonus=0.0))
+    lp = np.full((3, 5), math.log(1e-4), np.float32)
+    lp[0, 1] = lp[1, 0] = math.log(0.99)
+    lp[2, 2], lp[2, 4] = math.log(0.4), math.log(0.59)  # "a b" or "ac", which is no word
+    assert search.find(lp)[0].tokens == (0, 1)
+    deaf = SearchOptions(weight=0.0, bonus=0.0, unknown=0.0)
+    assert Search(MODEL, PIECES, deaf).find(lp)[0].tokens == (0, 3)
+
+
+def test_a_word_that_goes_on_is_not_yet_held_against_its_text() -> None:
+    lp = np.full((1, 5), -20.0, np.float32)
+    lp[0, 2] = 0.0  # " b", of which "bc" may come
+    o = SearchOptions(weight=1.0, bonus=0.0)
+    going, ended = (Search(MODEL, PIECES, o).find(lp, ended=ended)[0].score for ended in (False, True))
+    assert going > ended
+
+
+def test_no_frames_are_no_words() -> None:
+    assert Search(MODEL, PIECES).find(np.zeros((0, 5), np.float32))[0].tokens == ()

@@ -1,0 +1,71 @@
+"""Who writes the text, and what the word model and the decoder add to the CTC branch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamer.asr.ctc import decode_ctc
+from streamer.asr.decode import DecodeOptions, decode
+from streamer.asr.ngram import WordModel
+from streamer.asr.transcriber import Transcript, make_transcriber
+from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.definition import WordsInfo
+from streamer.training.ngrams import NgramConfig, estimate
+from tests.tiny import tiny_model, tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+STATES = torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("words") / "words.safetensors"
+    WordModel.of(estimate([("the cat sat", 2), ("a dog", 1)], NgramConfig(10, 1, 1))).save(path)
+    return path
+
+
+def knowing(words: Path, **weights: float) -> LoadedModel:
+    model = tiny_model()
+    return replace(model, words=words, info=model.info.model_copy(update={"words": WordsInfo(**weights)}))
+
+
+def read(model: LoadedModel, decoder: str = "auto", *, words: bool = True, ended: bool = True) -> Transcript:
+    transcriber = make_transcriber(model, TOKENIZER, decoder, torch.float32, words)
+    return transcriber.read(STATES, DecodeOptions(ended=ended), 30, ())
+
+
+def test_the_definition_chooses_and_the_settings_overrule() -> None:
+    model = tiny_model(decoder="ctc")
+    assert model.ctc is not None
+    branch = decode_ctc(model.ctc(STATES)[0, :30], TOKENIZER, DecodeOptions())
+    assert read(model).decoded.tokens == branch.decoded.tokens
+    written = decode(model.model, STATES, TOKENIZER, DecodeOptions())
+    assert read(model, "attention").decoded.tokens == written.tokens
+
+
+def test_a_word_model_changes_the_text_unless_it_is_turned_off(words: Path) -> None:
+    greedy = read(tiny_model()).decoded.tokens
+    assert read(knowing(words), words=False).decoded.tokens == greedy
+    guided = read(knowing(words, unknown=-50.0, decoder=0.0))
+    assert guided.decoded.tokens != greedy
+    assert len(guided.frames) == len(guided.decoded.tokens) == len(guided.decoded.logprobs)
+    assert max(guided.frames, default=0) < 30
+
+
+def test_the_decoder_is_heard_once_the_utterance_has_ended(words: Path) -> None:
+    silent, loud = knowing(words, decoder=0.0), knowing(words, decoder=1000.0)
+    assert read(silent, ended=False).decoded.tokens == read(loud, ended=False).decoded.tokens
+    assert read(silent).decoded.tokens != read(loud).decoded.tokens
+
+
+def test_a_prefix_is_kept(words: Path) -> None:
+    transcriber = make_transcriber(knowing(words), TOKENIZER, "ctc", torch.float32)
+    first = transcriber.read(STATES, DecodeOptions(ended=False), 30, ())
+    prefix, frames = first.decoded.tokens[:3], first.frames[:3]
+    later = transcriber.read(STATES, DecodeOptions(prefix=prefix), 40, frames)
+    assert later.decoded.tokens[:3] == prefix
+    assert later.frames[:3] == frames
