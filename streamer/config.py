@@ -34,8 +34,8 @@ class ModelConfig(Section):
     """auto: bf16 where the processor multiplies it in hardware (AMX, AVX-512 BF16), else fp32."""
     decoder: Literal["auto", "attention", "ctc"] = "auto"
     """What writes the text; auto: what the model's definition recommends."""
-    words: bool = True
-    """Whether a model's list of words and what follows what, where it has one, helps its CTC branch."""
+    words: str = "auto"
+    """What helps the CTC branch: auto: the model's own, off, or a file from `streamer train words`."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the inference worker; 0 leaves one core for capture."""
     language: str = "en"

@@ -110,9 +110,9 @@ class Engine:
         tokenizer: Tokenizer,
         dtype: torch.dtype = torch.float32,
         decoder: Literal["auto", "attention", "ctc"] = "auto",
-        words: bool = True,
+        words: str = "auto",
     ) -> None:
-        """`words`: whether the model's word model, if it has one, guides its CTC branch."""
+        """`words`: see `asr.transcriber.make_transcriber`."""
         self.model, self.tokenizer = model, tokenizer
         if decoder == "ctc" and model.ctc is None:
             raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from streamer.asr.search import Found, Search, SearchOptions
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, word_times
 from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.definition import WordsInfo
 from streamer.nn.heads import CtcHead
 from streamer.nn.whisper import Whisper
 
@@ -72,12 +74,15 @@ class CtcTranscriber:
     model of three words does not see.
     """
 
-    def __init__(self, model: LoadedModel, tokenizer: Tokenizer, branch: CtcHead, words: bool = True) -> None:
+    def __init__(
+        self, model: LoadedModel, tokenizer: Tokenizer, branch: CtcHead, words: str = "auto"
+    ) -> None:
         self._model, self._tokenizer, self._branch = model.model, tokenizer, branch
         self._patient: Search | None = None
-        about = model.info.words
-        if model.words is not None and about is not None and words:
-            known = WordModel.load(model.words)
+        file = {"auto": model.words, "off": None}.get(words, Path(words))
+        if file is not None:
+            about = model.info.words or WordsInfo()
+            known = WordModel.load(file)
             pieces = [
                 tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.out.out_features - 1)
             ]
@@ -122,11 +127,12 @@ class CtcTranscriber:
 
 
 def make_transcriber(
-    model: LoadedModel, tokenizer: Tokenizer, decoder: str, dtype: torch.dtype, words: bool = True
+    model: LoadedModel, tokenizer: Tokenizer, decoder: str, dtype: torch.dtype, words: str = "auto"
 ) -> Transcriber:
     """The one that the settings or, for "auto", the model's definition names; its parts computing in `dtype`.
 
-    `words`: whether a word model is used where there is one. Raises CheckpointError for one that is broken.
+    `words`: "auto" for the model's own word model, "off", or the file of another. Raises CheckpointError for
+    one that is broken.
     """
     chosen = model.info.text.decoder if decoder == "auto" else decoder
     if chosen == "ctc" and model.ctc is not None:

@@ -33,7 +33,7 @@ def knowing(words: Path, **weights: float) -> LoadedModel:
     return replace(model, words=words, info=model.info.model_copy(update={"words": WordsInfo(**weights)}))
 
 
-def read(model: LoadedModel, decoder: str = "auto", *, words: bool = True, ended: bool = True) -> Transcript:
+def read(model: LoadedModel, decoder: str = "auto", *, words: str = "auto", ended: bool = True) -> Transcript:
     transcriber = make_transcriber(model, TOKENIZER, decoder, torch.float32, words)
     return transcriber.read(STATES, DecodeOptions(ended=ended), 30, ())
 
@@ -49,11 +49,16 @@ def test_the_definition_chooses_and_the_settings_overrule() -> None:
 
 def test_a_word_model_changes_the_text_unless_it_is_turned_off(words: Path) -> None:
     greedy = read(tiny_model()).decoded.tokens
-    assert read(knowing(words), words=False).decoded.tokens == greedy
+    assert read(knowing(words), words="off").decoded.tokens == greedy
     guided = read(knowing(words, unknown=-50.0, decoder=0.0))
     assert guided.decoded.tokens != greedy
     assert len(guided.frames) == len(guided.decoded.tokens) == len(guided.decoded.logprobs)
     assert max(guided.frames, default=0) < 30
+
+
+def test_any_model_with_a_branch_takes_a_word_model(words: Path) -> None:
+    own = read(knowing(words)).decoded.tokens
+    assert read(tiny_model(), words=str(words)).decoded.tokens == own
 
 
 def test_the_decoder_is_heard_once_the_utterance_has_ended(words: Path) -> None:
