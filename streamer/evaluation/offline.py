@@ -47,12 +47,17 @@ def options_of(config: ModelConfig) -> DecodeOptions:
 
 
 def reader_of(
-    whisper: Whisper, ctc: CtcHead, tokenizer: Tokenizer, decoder: Decoder, language: str = "en"
+    whisper: Whisper,
+    ctc: CtcHead,
+    tokenizer: Tokenizer,
+    decoder: Decoder,
+    language: str = "en",
+    words: Path | None = None,
 ) -> OfflineReader:
-    """A reader of modules in memory, trained for short contexts."""
+    """A reader of modules in memory, trained for short contexts; `words`: the file of a word model."""
     info = ModelInfo(name="in memory", dims=Dims.of(whisper.dims), context=ContextInfo(short=True))
     vocabulary = Vocabulary("ranks", None, tokenizer.n_vocab)
-    model = LoadedModel(info.name, info, whisper, vocabulary, ctc=ctc)
+    model = LoadedModel(info.name, info, whisper, vocabulary, ctc=ctc, words=words)
     return OfflineReader(Engine(model, tokenizer, decoder=decoder), DecodeOptions(language=language))
 
 

@@ -1,4 +1,4 @@
-"""Word error rates of a speech model on packed clips: decoder and CTC, each greedy."""
+"""Word error rates of a speech model on packed clips: decoder, CTC, and CTC with its word model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,24 @@ from streamer.training.speech import SpeechModel
 
 @dataclass(frozen=True, slots=True)
 class SpeechScore:
-    """Word error rates in per cent over a set, and how many utterances it had."""
+    """Word error rates in per cent over a set, and how many utterances it had.
+
+    guided: of the CTC branch with a word model and the decoder's opinion; None without a word model.
+    """
 
     attention: float
     ctc: float
     utterances: int
+    guided: float | None = None
 
 
 def word_error_rates(
-    model: SpeechModel, tokenizer: Tokenizer, pack: Pack, clips: Sequence[int], progress: bool = True
+    model: SpeechModel,
+    tokenizer: Tokenizer,
+    pack: Pack,
+    clips: Sequence[int],
+    progress: bool = True,
+    words: Path | None = None,
 ) -> SpeechScore:
     """What `streamer eval asr` would measure on these clips, in the daemon's contexts.
 
@@ -36,8 +45,10 @@ def word_error_rates(
     def audio(utterance: Utterance) -> Samples:
         return pack.audio(numbers[utterance])
 
-    def rate(decoder: Decoder) -> float:
-        bar = track(list(numbers), f"word error rate, {decoder}", progress)
-        return measure(reader_of(model.whisper, model.ctc, tokenizer, decoder), bar, audio).words.rate
+    def rate(decoder: Decoder, words: Path | None = None) -> float:
+        bar = track(list(numbers), f"word error rate, {decoder}{' and words' if words else ''}", progress)
+        reader = reader_of(model.whisper, model.ctc, tokenizer, decoder, words=words)
+        return measure(reader, bar, audio).words.rate
 
-    return SpeechScore(rate("attention"), rate("ctc"), len(numbers))
+    guided = rate("ctc", words) if words is not None else None
+    return SpeechScore(rate("attention"), rate("ctc"), len(numbers), guided)
