@@ -50,13 +50,14 @@ class Past:
         """Where the sound `index` began, of which `view` (not added yet) is the first to be sure.
 
         Earlier windows that lead up to it without a break have heard it too if their score had risen by RISE
-        of the way from the least one to `score`.
+        of the way from the least one to `score`; a window that is half as long has to rise half as far.
         """
         quiet = min([float(scores[index]) for v, scores in self._kept if not v.short], default=score)
-        level = quiet + RISE * (score - quiet)
+        rise = RISE * (score - quiet)
         start = view.fresh
         for earlier, scores in reversed(self._kept):
-            if scores[index] >= level:
+            share = min(1.0, (earlier.end - earlier.seen) / self._length)
+            if scores[index] > quiet and scores[index] >= quiet + rise * share:
                 start = earlier.fresh
             elif not earlier.short:
                 break

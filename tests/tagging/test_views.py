@@ -12,7 +12,7 @@ HOP, LENGTH = 10, 50
 
 
 def past(*scores: float, short: frozenset[int] = frozenset()) -> tuple[Past, View]:
-    """Windows that end at 10, 20, … with a score of one label each, and the one after them."""
+    """Whole windows, one a hop, with a score of one label each, and the one after them."""
     one = Past(LENGTH)
     for i, score in enumerate(scores):
         one.add(view(i, i in short), np.array([score], np.float32))
@@ -20,8 +20,8 @@ def past(*scores: float, short: frozenset[int] = frozenset()) -> tuple[Past, Vie
 
 
 def view(i: int, short: bool = False) -> View:
-    end = (i + 1) * HOP
-    return View(max(0, end - LENGTH), end - HOP, end, short)
+    end = (i + 10) * HOP
+    return View(end - (HOP if short else LENGTH), end - HOP, end, short)
 
 
 def test_the_first_window_that_rose() -> None:
@@ -48,6 +48,15 @@ def test_a_short_window_neither_breaks_nor_tells_what_quiet_is() -> None:
     assert one.onset(0, now, 0.9) == now.fresh
 
 
+def test_a_shorter_window_has_to_rise_less_far() -> None:
+    one, now = past(0.0, 0.0)
+    half = View(now.end - LENGTH // 2, now.end - HOP, now.end)
+    one.add(half, np.array([0.6 * RISE], np.float32))
+    assert one.onset(0, view(3), 1.0) == half.fresh
+    one, now = past(0.0, 0.0, 0.6 * RISE)
+    assert one.onset(0, now, 1.0) == now.fresh
+
+
 def test_what_no_window_reaches_is_forgotten() -> None:
     one, now = past(*[0.5] * 20)
     assert one.onset(0, now, 0.4) >= now.end - LENGTH - HOP
@@ -63,5 +72,5 @@ def test_every_window_since_the_onset_had_risen(scores: list[float], score: floa
     kept = [(view(i), s) for i, s in enumerate(scores) if view(i).end > view(len(scores) - 1).end - LENGTH]
     quiet = min((s for _, s in kept), default=score)
     heard = [s for v, s in kept if v.fresh >= onset]
-    assert all(s >= quiet + RISE * (score - quiet) - 1e-6 for s in heard)
+    assert all(s >= quiet + RISE * (score - quiet) - 1e-6 and s > quiet for s in heard)
     assert onset == now.end - HOP * (len(heard) + 1)
