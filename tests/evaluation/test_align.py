@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.evaluation.align import align, bare
@@ -27,6 +27,7 @@ def distance(a: list[str], b: list[str]) -> int:
     return row[-1]
 
 
+@settings(max_examples=60, deadline=None)
 @given(texts, texts)
 def test_pairs_are_equal_words_in_order_with_the_fewest_errors(a: list[str], b: list[str]) -> None:
     pairs = align(a, b)
@@ -36,11 +37,13 @@ def test_pairs_are_equal_words_in_order_with_the_fewest_errors(a: list[str], b: 
     assert errors(a, b, pairs) == distance(a, b)
 
 
+@settings(max_examples=60, deadline=None)
 @given(texts, texts)
 def test_what_begins_a_text_is_found_at_its_beginning(a: list[str], more: list[str]) -> None:
     assert align(a, [*a, *more], beginning=True) == [(i, i) for i in range(len(a))]
 
 
+@settings(max_examples=60, deadline=None)
 @given(texts, texts)
 def test_the_best_beginning_is_no_worse_than_the_whole(a: list[str], b: list[str]) -> None:
     best = min(distance(a, b[:end]) for end in range(len(b) + 1))

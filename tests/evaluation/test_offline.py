@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.asr.bytepairs import write_ranks
@@ -72,6 +72,7 @@ def test_silence_without_a_sample_needs_no_pass() -> None:
     assert reader(Path("x"), NOISE[:0]).passes == 0
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 20_000), st.integers(2_000, 8_000), st.integers(640, 1_900))
 def test_pieces_are_the_whole_and_none_is_too_long(length: int, longest: int, search: int) -> None:
     samples = np.random.default_rng(length).standard_normal(length).astype(np.float32)

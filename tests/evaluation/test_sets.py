@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import StreamerError
@@ -136,6 +136,7 @@ def test_choosing_speakers_and_splits() -> None:
         choose(both, speakers={"dan"})
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_a_limit_spreads_evenly(count: int, limit: int) -> None:
     whole = some(*["p/"] * count)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.audio.decode import decode_file
@@ -42,6 +42,7 @@ def test_word_times() -> None:
     assert word_times(["", "it"], [[], ["dh", "ax", "k", "ae", "t"]], phones) is None
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=6))
 def test_words_do_not_overlap_and_pauses_are_nobodys(drawn: list[tuple[int, bool]]) -> None:
     alone, phones, at = [], [("pau", 0.5)], 0.5

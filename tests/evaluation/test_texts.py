@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import MissingExtraError
@@ -22,6 +22,7 @@ def distance(a: list[str], b: list[str]) -> int:
     return min(same, distance(a[1:], b) + 1, distance(a, b[1:]) + 1)
 
 
+@settings(max_examples=60, deadline=None)
 @given(texts.map(lambda x: x[:5]), texts.map(lambda x: x[:5]))
 def test_word_errors_are_levenshteins(reference: list[str], hypothesis: list[str]) -> None:
     found = word_errors(" ".join(reference), " ".join(hypothesis))
@@ -30,6 +31,7 @@ def test_word_errors_are_levenshteins(reference: list[str], hypothesis: list[str
     assert found.insertions - found.deletions == len(hypothesis) - len(reference)
 
 
+@settings(max_examples=60, deadline=None)
 @given(texts, texts)
 def test_character_errors_of_equal_texts_are_none_and_blanks_count(a: list[str], b: list[str]) -> None:
     assert character_errors(" ".join(a), " ".join(a)).total == 0
@@ -51,6 +53,7 @@ def test_an_empty_reference() -> None:
     assert Errors(insertions=2).rate == 100
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=30))
 def test_an_interval_lies_between_the_best_and_the_worst(drawn: list[tuple[int, int]]) -> None:
     errors = [Errors(substitutions=wrong, length=length) for wrong, length in drawn]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.evaluation.sets import SpokenWord
@@ -114,6 +114,7 @@ def test_a_broken_promise_is_counted_apart() -> None:
 words = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=6)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(words, max_size=5), words)
 def test_flicker_is_nothing_exactly_where_texts_only_grow(shown: list[list[str]], last: list[str]) -> None:
     seen = [partial(1.0 + i, " ".join(text)) for i, text in enumerate(shown)]
@@ -125,6 +126,7 @@ def test_flicker_is_nothing_exactly_where_texts_only_grow(shown: list[list[str]]
     assert found.final == len(last)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(words, st.integers(0, 6)), max_size=5), words)
 def test_nothing_is_stable_before_it_is_shown(drawn: list[tuple[list[str], int]], last: list[str]) -> None:
     seen = [
