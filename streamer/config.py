@@ -84,9 +84,16 @@ class LiveConfig(Section):
     captions: bool = True
     """false: no words at all, sounds only."""
     partials: bool = True
-    policy: Literal["agreement", "off"] = "agreement"
-    """How partial text becomes stable: by what `agree` hypotheses in a row share, or only with the final."""
+    policy: Literal["alignatt", "agreement", "off"] = "alignatt"
+    """How partial text becomes stable: by where it was heard, by what `agree` hypotheses in a row share, or
+    only with the final."""
+    margin: Annotated[float, Field(ge=0)] = 0.5
+    """alignatt: what was heard so many seconds before the end of the audio, or later, is not stable yet."""
+    jump_back: Annotated[float, Field(gt=0)] = 4.0
+    """alignatt: a decoder that attends to so many seconds before its last token has lost its place."""
     agree: Annotated[int, Field(ge=2)] = 2
+    longest_lag: Annotated[float, Field(gt=0)] = 6.0
+    """What was heard so many seconds ago becomes stable in any case."""
     step: float = 0.8
     """Seconds of new audio between two partials; a multiple of 0.4."""
 
@@ -94,6 +101,8 @@ class LiveConfig(Section):
     def _check(self) -> LiveConfig:
         if self.step <= 0 or not _on_grid(self.step):
             raise ValueError(f"step must be a positive multiple of 0.4 s, found {self.step}")
+        if self.longest_lag < self.margin:
+            raise ValueError(f"longest_lag ({self.longest_lag}) must not be below margin ({self.margin})")
         return self
 
 

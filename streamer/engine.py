@@ -53,7 +53,7 @@ class Request:
 class Result:
     """What one encoding gave: a transcript with word times in frames, and scores (windows, labels) in [0, 1].
 
-    frames: the frame of each token where the CTC branch wrote the text, else empty.
+    frames: the frame that each token was heard in; of a finished utterance only the CTC branch tells.
     """
 
     decoded: Decoded | None = None

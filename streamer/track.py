@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from streamer.asr.attended import Frontier
 from streamer.asr.decode import DecodeOptions
-from streamer.asr.policy import Policy, make_policy
+from streamer.asr.policy import Hypothesis, Policy, make_policy, to_frames
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord
 from streamer.config import Config
@@ -73,11 +74,19 @@ class Track:
                 prefix=self._policy.committed,
                 duration=len(p.samples) / SAMPLE_RATE,
                 ended=p.kind is Kind.FINAL,
+                frontier=self._frontier(p),
             )
         windows = self._windows(p)
         if text is None and not windows:
             return None
         return Request(p.samples, text, self._frames if text else (), windows)
+
+    def _frontier(self, p: Pass) -> Frontier | None:
+        """How far a decoder may go: a final's audio has ended, all of it may be read."""
+        live = self._config.live
+        if p.kind is Kind.FINAL or live.policy != "alignatt":
+            return None
+        return Frontier(len(p.samples) // FRAME, to_frames(live.margin), to_frames(live.jump_back))
 
     def _windows(self, p: Pass) -> tuple[tuple[int, int], ...]:
         """The tag windows due in a pass, in pooled tokens from its start: one for each hop not heard yet."""
@@ -147,8 +156,13 @@ class Track:
     def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
         decoded = result.decoded
         assert decoded is not None
+        if decoded.lost:
+            return
         if len(p.samples) <= self._uncut:
-            self._policy.hypothesis(decoded.tokens, decoded.language)
+            heard = len(p.samples) // FRAME
+            self._policy.hypothesis(
+                Hypothesis(decoded.tokens, result.frames, heard, decoded.language, decoded.beyond)
+            )
         self._frames = result.frames[: len(self._policy.committed)]
         if decoded.text:
             yield TranscriptPartial(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamer.asr.attended import Frontier
 from streamer.asr.ctc import decode_ctc
 from streamer.asr.decode import DecodeOptions
 from streamer.asr.words import TimedWord
@@ -31,6 +32,7 @@ from tests.test_pipeline import conversation
 from tests.tiny import LABELS, tiny_model, tiny_tokenizer
 
 CONFIG = Config()
+AGREEMENT = Config.model_validate({"live": {"policy": "agreement"}})
 HOP = to_samples(CONFIG.sounds.hop)
 MODEL = tiny_model()
 TOKENIZER = tiny_tokenizer()
@@ -257,7 +259,7 @@ def test_silence_lets_sounds_stop() -> None:
 
 
 def test_partials_become_stable_and_the_final_keeps_it() -> None:
-    track = make()
+    track = make(AGREEMENT)
     said = [
         do(track, a_pass(Kind.PARTIAL, 0, 0.8 + i * 0.8, 1), path)
         for i, path in enumerate(("-ab- cd", "-ab- cd- ef", "-ab- cx- eg--"))
@@ -278,7 +280,7 @@ def test_partials_become_stable_and_the_final_keeps_it() -> None:
 
 
 def test_the_next_pass_gets_the_stable_tokens_and_where_they_were_heard() -> None:
-    track = make()
+    track = make(AGREEMENT)
     do(track, a_pass(Kind.PARTIAL, 0, 0.8, 1), "-ab- cd")
     do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd- ef")
     request = track.request(a_pass(Kind.FINAL, 0, 2.0, 1))
@@ -296,13 +298,52 @@ def test_the_next_pass_gets_the_stable_tokens_and_where_they_were_heard() -> Non
 
 def test_nothing_becomes_stable_that_a_cut_may_take_away() -> None:
     """The segmenter cuts at the quietest point of the last 5 s of 28: later words are the next's."""
-    track = make()
+    track = make(Config.model_validate({"live": {"policy": "agreement", "longest_lag": 30.0}}))
     for end in (22.0, 22.8, 23.6, 24.4):
         events = do(
             track, a_pass(Kind.PARTIAL, 0, end, 1), "ab- cd- ef" if end < 23 else "ab- cd- ef- gh- ij"
         )
     assert isinstance(events[-1], TranscriptPartial)
     assert (events[-1].text, events[-1].stable) == ("ab cd ef gh ij", "ab cd")
+
+
+def test_what_was_heard_before_the_margin_is_stable_at_once() -> None:
+    """Half a second of 40 frames: "cd" begins before it, but goes on within it."""
+    track = make()
+    said = [
+        do(track, a_pass(Kind.PARTIAL, 0, 0.8, 1), "-ab-" + " " * 10 + "c-d- e"),
+        do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab-" + " " * 10 + "c-d- ex"),
+    ]
+    partials = [e for events in said for e in events if isinstance(e, TranscriptPartial)]
+    assert [p.stable for p in partials] == ["ab", "ab cd"]
+
+
+def test_a_decoder_is_told_how_far_it_may_go_until_the_utterance_ends() -> None:
+    track = make()
+    partial = track.request(a_pass(Kind.PARTIAL, 0, 1.6, 1))
+    final = track.request(a_pass(Kind.FINAL, 0, 1.6, 1))
+    assert partial is not None
+    assert partial.text is not None
+    assert final is not None
+    assert final.text is not None
+    assert partial.text.frontier == Frontier(frames=80, margin=25, jump_back=200)
+    assert final.text.frontier is None
+    other = make(AGREEMENT).request(a_pass(Kind.PARTIAL, 0, 1.6, 1))
+    assert other is not None
+    assert other.text is not None
+    assert other.text.frontier is None
+
+
+def test_a_decoder_that_lost_its_place_says_nothing() -> None:
+    track = make()
+    do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd")
+    p = a_pass(Kind.PARTIAL, 0, 2.4, 1)
+    request = track.request(p)
+    assert request is not None
+    result = answer(request, "-xy- zz")
+    assert result.decoded is not None
+    lost = replace(result, decoded=replace(result.decoded, lost=True))
+    assert not [e for e in track.events(p, request, lost) if "transcript" in e.type]
 
 
 def test_nothing_understood_gives_no_partial_and_an_empty_final() -> None:

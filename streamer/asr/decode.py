@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streamer.asr.attended import Follower, Frontier
 from streamer.asr.rules import Rules, loop_start
 from streamer.asr.tokenizer import Task, Tokenizer
 from streamer.errors import ModelError
@@ -33,6 +34,7 @@ class DecodeOptions:
         `suppress_blank` asks for a token more.
     break_loops: stop and cut at a structural repetition; off is Whisper's behaviour.
     ended: the audio is a whole utterance; else its last word may go on (only a search asks).
+    frontier: how far the decoder may go into audio that goes on; None is to its end.
     """
 
     language: str | None = "en"
@@ -49,6 +51,7 @@ class DecodeOptions:
     end_after_prefix: bool = True
     break_loops: bool = True
     ended: bool = True
+    frontier: Frontier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Decoded:
         `attention_start + i` is the position that chose token i, the one after the last token's is
         there where the end was chosen.
     reached_limit: a cap stopped it; broke_loop: a repetition was cut.
+    attended: with a frontier, the frame of each sampled token. beyond: the token that was dropped there.
+    lost: it jumped back, and what it had sampled was discarded.
     """
 
     tokens: tuple[int, ...]
@@ -77,6 +82,9 @@ class Decoded:
     attention_start: int
     reached_limit: bool
     broke_loop: bool
+    attended: tuple[int, ...] = ()
+    beyond: int | None = None
+    lost: bool = False
 
     @property
     def token_probs(self) -> NDArray[np.float32]:
@@ -141,8 +149,12 @@ def decode(
     forced = logits[0, first - 1 : len(given) - 1].log_softmax(-1)
     logprobs = [forced[i, token].item() for i, token in enumerate(options.prefix)]
 
+    follower = Follower(options.frontier) if options.frontier is not None else None
+    if follower is not None:
+        follower.begin(rows[0][:, :-1].cpu().numpy(), bool(options.prefix))
     sampled: list[int] = []
-    ended, cut, end_logprob = False, None, 0.0
+    attended: list[int] = []
+    ended, cut, beyond, lost, end_logprob = False, None, None, False, 0.0
     while len(sampled) < budget:
         if sampled:
             logits, weights = model.decoder.step(torch.tensor([sampled[-1:]], device=states.device), cache)
@@ -153,6 +165,15 @@ def decode(
         if token == tokenizer.eot:
             ended, end_logprob = True, logprob
             break
+        if follower is not None:
+            frame, verdict = follower.choose(rows[-1][:, -1:].cpu().numpy())
+            if verdict == "too new":
+                beyond = token
+                break
+            if verdict == "lost":
+                lost, sampled, attended, logprobs = True, [], [], logprobs[: len(options.prefix)]
+                break
+            attended.append(frame)
         sampled.append(token)
         logprobs.append(logprob)
         if options.break_loops and (cut := _loop(tokenizer, options.prefix, sampled)) is not None:
@@ -174,8 +195,11 @@ def decode(
         language_prob=certainty,
         attention=attention.cpu().numpy(),
         attention_start=len(start) - 1,
-        reached_limit=not ended and cut is None,
+        reached_limit=not (ended or lost) and cut is None and beyond is None,
         broke_loop=cut is not None,
+        attended=tuple(attended[:n_sampled]),
+        beyond=beyond,
+        lost=lost,
     )
 
 

@@ -1,22 +1,44 @@
 """How the text of an utterance that goes on becomes stable.
 
-LocalAgreement (Liu et al. 2020, Macháček et al. 2023): what the last n hypotheses have in common will
-not change. Stable tokens are the forced prefix of every later decode, the final's included, so that
-they cannot.
+AlignAtt (Papi et al. 2023): what was heard some way before the end of the audio will not change. A decoder
+says where it heard a token by its attention (`asr.attended`), and stops there by itself; a CTC branch by
+the frame in which it wrote it. LocalAgreement (Liu et al. 2020, Macháček et al. 2023): what the last n
+hypotheses have in common will not change, which needs a pass more.
+
+Stable tokens are the forced prefix of every later decode, the final's included, so that they cannot
+change. Only whole words become stable: one is whole where another begins behind it. What was heard longer
+ago than the largest lag becomes stable in any case, so that nothing waits for hypotheses that never agree.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
 from streamer.asr.tokenizer import Tokenizer
 from streamer.config import LiveConfig
+from streamer.timebase import FRAMES_PER_SECOND
 
 MOST_TOKENS = 200
 """Tokens that may become stable in one utterance: a prefix has to leave room in the text context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a partial pass found.
+
+    tokens: committed ones first. frames: where each was heard; empty where nobody tells. heard: frames of
+    audio. beyond: the next token, where the decoder dropped it for being too close to the end.
+    """
+
+    tokens: Sequence[int]
+    frames: Sequence[int] = ()
+    heard: int = 0
+    language: str | None = None
+    beyond: int | None = None
 
 
 class Policy(Protocol):
@@ -32,8 +54,8 @@ class Policy(Protocol):
         """Their text: every later text of the utterance begins with it."""
         ...
 
-    def hypothesis(self, tokens: Sequence[int], language: str | None = None) -> None:
-        """Take the tokens of the next partial, decoded with `committed` as its prefix."""
+    def hypothesis(self, found: Hypothesis) -> None:
+        """Take the next partial, decoded with `committed` as its prefix."""
         ...
 
     def reset(self) -> None:
@@ -47,21 +69,19 @@ class Nothing:
     committed: tuple[int, ...] = ()
     stable = ""
 
-    def hypothesis(self, tokens: Sequence[int], language: str | None = None) -> None:
+    def hypothesis(self, found: Hypothesis) -> None:
         """Ignore it."""
 
     def reset(self) -> None:
         """Nothing to forget."""
 
 
-class Agreement:
-    """LocalAgreement over whole words: those that `agree` hypotheses in a row share, never their last."""
+class _ByWords:
+    """What policies share that let whole words become stable."""
 
-    def __init__(self, tokenizer: Tokenizer, agree: int = 2) -> None:
-        if agree < 2:
-            raise ValueError(f"agreement needs at least 2 hypotheses, found {agree}")
+    def __init__(self, tokenizer: Tokenizer, longest_lag: int) -> None:
         self._tokenizer = tokenizer
-        self._recent: deque[tuple[int, ...]] = deque(maxlen=agree)
+        self._longest_lag = longest_lag
         self._committed: tuple[int, ...] = ()
 
     @property
@@ -74,39 +94,99 @@ class Agreement:
         """See Policy."""
         return self._tokenizer.decode(self._committed).strip()
 
-    def hypothesis(self, tokens: Sequence[int], language: str | None = None) -> None:
-        """See Policy. `language`: the transcript's, for those that do not put spaces between words."""
-        text = [token for token in tokens if token < self._tokenizer.eot]
-        self._recent.append(tuple(text[: MOST_TOKENS + 1]))
-        if len(self._recent) < (self._recent.maxlen or 0):
-            return
-        shared = _shared(list(self._recent))
-        if shared <= len(self._committed) or self._recent[-1][: len(self._committed)] != self._committed:
-            return
-        ends = set.intersection(*(self._word_ends(hypothesis, language) for hypothesis in self._recent))
-        for end in sorted(ends, reverse=True):
-            if len(self._committed) < end <= shared and self._is_whole(self._recent[-1][:end]):
-                self._committed = self._recent[-1][:end]
-                return
-
     def reset(self) -> None:
         """See Policy."""
-        self._recent.clear()
         self._committed = ()
 
-    def _is_whole(self, tokens: tuple[int, ...]) -> bool:
-        """Whether no character is left half at the end, for what comes next would complete it."""
-        return not self._tokenizer.decode(tokens).endswith("\ufffd")
+    def _text(self, found: Hypothesis) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that are text, and their frames."""
+        kept = [i for i, token in enumerate(found.tokens) if token < self._tokenizer.eot][: MOST_TOKENS + 1]
+        frames = found.frames if len(found.frames) == len(found.tokens) else ()
+        return tuple(found.tokens[i] for i in kept), tuple(frames[i] for i in kept if frames)
+
+    def _commit(self, tokens: tuple[int, ...], most: int, ends: Iterable[int]) -> None:
+        """Take in the longest beginning of at most `most` tokens that ends a word and no half character.
+
+        Only what goes on from the stable tokens: a decoder that forgot its prefix takes nothing back.
+        """
+        if tokens[: len(self._committed)] != self._committed:
+            return
+        for end in sorted(ends, reverse=True):
+            if end <= len(self._committed):
+                return
+            if end <= min(most, MOST_TOKENS) and not self._tokenizer.decode(tokens[:end]).endswith("\ufffd"):
+                self._committed = tokens[:end]
+                return
 
     def _word_ends(self, tokens: tuple[int, ...], language: str | None) -> set[int]:
         """Where a word ends and another begins: not the last one, which may grow, nor half a character."""
         _, words = self._tokenizer.split_to_word_tokens(tokens, language)
         return set(accumulate(map(len, words[:-1])))
 
+    def _force(self, tokens: tuple[int, ...], frames: tuple[int, ...], found: Hypothesis) -> None:
+        """What was heard longer ago than the largest lag is stable, the last word too."""
+        ends = self._word_ends(tokens, found.language) | {len(tokens)}
+        self._commit(tokens, _before(frames, found.heard - self._longest_lag), ends)
+
+
+class AlignAtt(_ByWords):
+    """Words of which every token was heard more than `margin` frames before the end of the audio."""
+
+    def __init__(self, tokenizer: Tokenizer, margin: int, longest_lag: int) -> None:
+        """Both in frames."""
+        super().__init__(tokenizer, longest_lag)
+        self._margin = margin
+
+    def hypothesis(self, found: Hypothesis) -> None:
+        """See Policy."""
+        tokens, frames = self._text(found)
+        # The token that the decoder dropped tells that a word begins with it, or goes on.
+        beyond = () if found.beyond is None else (found.beyond,)
+        ends = self._word_ends((*tokens, *beyond), found.language)
+        self._commit(tokens, _before(frames, found.heard - self._margin), ends)
+        self._force(tokens, frames, found)
+
+
+class Agreement(_ByWords):
+    """LocalAgreement over whole words: those that `agree` hypotheses in a row share, never their last."""
+
+    def __init__(self, tokenizer: Tokenizer, agree: int = 2, longest_lag: int = 300) -> None:
+        if agree < 2:
+            raise ValueError(f"agreement needs at least 2 hypotheses, found {agree}")
+        super().__init__(tokenizer, longest_lag)
+        self._recent: deque[tuple[int, ...]] = deque(maxlen=agree)
+
+    def hypothesis(self, found: Hypothesis) -> None:
+        """See Policy."""
+        tokens, frames = self._text(found)
+        self._recent.append(tokens)
+        if len(self._recent) == self._recent.maxlen:
+            ends = set.intersection(*(self._word_ends(one, found.language) for one in self._recent))
+            self._commit(tokens, _shared(list(self._recent)), ends)
+        self._force(tokens, frames, found)
+
+    def reset(self) -> None:
+        """See Policy."""
+        super().reset()
+        self._recent.clear()
+
 
 def make_policy(config: LiveConfig, tokenizer: Tokenizer) -> Policy:
     """The policy that the settings name."""
-    return Agreement(tokenizer, config.agree) if config.policy == "agreement" else Nothing()
+    longest = to_frames(config.longest_lag)
+    if config.policy == "alignatt":
+        return AlignAtt(tokenizer, to_frames(config.margin), longest)
+    return Agreement(tokenizer, config.agree, longest) if config.policy == "agreement" else Nothing()
+
+
+def to_frames(seconds: float) -> int:
+    """Whole frames of the encoder."""
+    return round(seconds * FRAMES_PER_SECOND)
+
+
+def _before(frames: Sequence[int], frame: int) -> int:
+    """How many tokens from the first on were all heard before a frame."""
+    return next((i for i, at in enumerate(frames) if at >= frame), len(frames))
 
 
 def _shared(hypotheses: list[tuple[int, ...]]) -> int:

@@ -18,7 +18,7 @@ from streamer.asr.ngram import WordModel
 from streamer.asr.opinion import opinions
 from streamer.asr.search import Found, Search, SearchOptions
 from streamer.asr.tokenizer import Tokenizer
-from streamer.asr.words import TimedWord, word_times
+from streamer.asr.words import TimedWord, attended_frames, word_times
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import WordsInfo
 from streamer.nn.heads import CtcHead
@@ -35,7 +35,10 @@ def hasty(options: SearchOptions) -> SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Text, words in frames of the pass, and the frame of each token where the CTC branch wrote it."""
+    """Text, words in frames of the pass, and the frame that each token was heard in.
+
+    The decoder tells words of an utterance that has ended, and frames of one that goes on.
+    """
 
     decoded: Decoded
     words: list[TimedWord]
@@ -61,10 +64,12 @@ class DecoderTranscriber:
     def read(
         self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
-        """See Transcriber. The decoder needs no frames of its prefix."""
-        del prefix_frames
+        """See Transcriber. The decoder needs no frames of its prefix, it only hands them on."""
         decoded = decode(self._model, states, self._tokenizer, options)
-        return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
+        if options.ended:
+            return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
+        new = decoded.attended if options.frontier is not None else attended_frames(decoded, frames)
+        return Transcript(decoded, [], (*prefix_frames, *new))
 
 
 class CtcTranscriber:

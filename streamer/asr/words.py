@@ -7,16 +7,14 @@ instead of another pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.asr.attended import median_filter
 from streamer.asr.decode import Decoded
 from streamer.asr.tokenizer import Tokenizer
 
-MEDIAN_WIDTH = 7
-"""Frames of the median filter over each head's attention."""
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
 
@@ -63,6 +61,14 @@ def word_times(decoded: Decoded, tokenizer: Tokenizer, frames: int) -> list[Time
     ]
 
 
+def attended_frames(decoded: Decoded, frames: int) -> tuple[int, ...]:
+    """The frame that each sampled token of a finished decode attended to most."""
+    matrix = alignment_matrix(decoded.attention[:, :, : max(1, frames)])
+    first = decoded.attention_start + decoded.prefix_length
+    last = decoded.attention_start + len(decoded.tokens)
+    return tuple(int(frame) for frame in matrix[first:last].argmax(-1))
+
+
 def alignment_matrix(attention: NDArray[np.float32]) -> NDArray[np.float64]:
     """Attention (heads, rows, T) to one matrix (rows, T): how much each row stands out at each frame."""
     weights = attention
@@ -75,22 +81,6 @@ def alignment_matrix(attention: NDArray[np.float32]) -> NDArray[np.float64]:
     for head in weights:
         matrix += median_filter(head)
     return matrix / len(weights)
-
-
-def median_filter(x: NDArray[Any], width: int = MEDIAN_WIDTH) -> NDArray[Any]:
-    """Running median over the last axis, mirrored at the ends; what is too short to mirror stays as it is."""
-    side = width // 2
-    if x.shape[-1] <= side:
-        return x
-    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(side, side)], mode="reflect")
-    columns = [padded[..., i : i + x.shape[-1]] for i in range(width)]
-    # Selection by whole arrays: half of an exchange sort is enough for the middle.
-    for done in range(side + 1):
-        for i in range(done + 1, width):
-            small = np.minimum(columns[done], columns[i])
-            columns[i] = np.maximum(columns[done], columns[i])
-            columns[done] = small
-    return columns[side]
 
 
 def first_frames(matrix: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamer.asr.attended import median_filter
 from streamer.asr.decode import Decoded, DecodeOptions, decode
 from streamer.asr.tokenizer import Tokenizer
-from streamer.asr.words import TimedWord, alignment_matrix, median_filter, merge_marks, warp, word_times
+from streamer.asr.words import TimedWord, alignment_matrix, merge_marks, warp, word_times
 from streamer.nn.whisper import DecoderCache
 from tests.nn.reference import NARROW, ours, reference
 
