@@ -42,10 +42,10 @@ def read_directory(directory: Path) -> tuple[WhisperDims, dict[str, Tensor], lis
 
     Raises CheckpointError for another kind of model, and for files that are missing or unreadable.
     """
-    dims = _dims(_json(directory / CONFIG), directory)
-    tensors = _rename(_tensors(directory), directory)
+    dims = _dims(read_json(directory / CONFIG), directory)
+    tensors = _rename(read_tensors(directory), directory)
     generation = directory / "generation_config.json"
-    heads = _json(generation).get("alignment_heads") if generation.exists() else None
+    heads = read_json(generation).get("alignment_heads") if generation.exists() else None
     return dims, tensors, [(int(layer), int(head)) for layer, head in heads or ()]
 
 
@@ -86,7 +86,8 @@ def name_of(directory: Path) -> str:
     return directory.name
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises CheckpointError where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -129,13 +130,14 @@ def _dims(config: Mapping[str, Any], directory: Path) -> WhisperDims:
         raise CheckpointError(f"{directory / CONFIG}: expected the key {error}, found none") from error
 
 
-def _tensors(directory: Path) -> dict[str, Tensor]:
+def read_tensors(directory: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder under its name there, whole or in shards. Raises CheckpointError without."""
     for name in _TENSORS:
         if (directory / name).exists():
             return _read(directory / name)
         index = directory / f"{name}.index.json"
         if index.exists():
-            shards = sorted(set(_json(index).get("weight_map", {}).values()))
+            shards = sorted(set(read_json(index).get("weight_map", {}).values()))
             tensors: dict[str, Tensor] = {}
             for shard in shards:
                 if Path(shard).name != shard or not (directory / shard).exists():
