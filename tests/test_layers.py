@@ -40,7 +40,7 @@ LAYERS = [
     # Networks' numbers into words and sounds.
     {"asr", "tagging"},
     # One pass; and where checkpoints come from.
-    {"engine", "passes", "scheduler", "hub"},
+    {"engine", "encoders", "passes", "scheduler", "hub"},
     # Threads, and what is published.
     {"ear", "track", "bus", "history", "stream", "pipeline"},
     # How well all that does.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import streamer
-from streamer.cli import bench, check, config, devices, listen, models, run, train, transcribe
+from streamer.cli import bench, check, config, devices, features, listen, models, run, train, transcribe
 from streamer.cli.eval import evaluate
 from streamer.errors import ConfigError, StreamerError
 
@@ -50,6 +50,7 @@ for _command in (
     run.run,
     run.demo,
     transcribe.transcribe,
+    features.features,
     listen.listen,
     devices.devices,
     check.check,
