@@ -10,6 +10,7 @@ import click
 
 from streamer.cli.options import log_option
 from streamer.cli.output import note
+from streamer.cli.train_tags import tags
 
 if TYPE_CHECKING:
     from streamer.training.bundled import BundledRecipe
@@ -26,7 +27,10 @@ NEEDS = {
 
 @click.group(short_help="Train a model from recordings.")
 def train() -> None:
-    """Train a model from recordings. See docs/train-a-model.md."""
+    """Train a model or a sound head. See docs/train-a-model.md and docs/train-sounds.md."""
+
+
+train.add_command(tags)
 
 
 @train.command(short_help="The recipe of the bundled model.")

@@ -11,6 +11,7 @@ import math
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from streamer.errors import CheckpointError, MissingExtraError, StreamerError
 from streamer.labels import Label
 from streamer.nn.checkpoint import save
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, TextInfo
-from streamer.nn.heads import TimeLayerTransformer
+from streamer.nn.heads import Head
 from streamer.nn.whisper import Whisper, WhisperDims
 from streamer.tagging.labels import by_name
 from streamer.training import devices
@@ -33,7 +34,12 @@ from streamer.training.begin import adopt_vocabulary, read_beginning, speech_mod
 from streamer.training.config import BundledConfig
 from streamer.training.corpus import Clip, Pack, read_manifest
 from streamer.training.speech import CHECKPOINT, UNREADABLE, SpeechModel, SpeechTrainer, read_checkpoint
-from streamer.training.tags import LABELS, choose_thresholds, cross_validate, extract, fit, make_windows
+from streamer.training.tags.cache import FeatureCache
+from streamer.training.tags.encoders import of_whisper
+from streamer.training.tags.features import fill_cache, plan, read_features
+from streamer.training.tags.folds import Job, choose_thresholds, cross_validate, run_fits
+from streamer.training.tags.names import LABELS, label_of
+from streamer.training.tags.windows import Packed, Planner, WindowConfig
 from streamer.training.vocabulary import train_to_file
 
 log = logging.getLogger(__name__)
@@ -41,6 +47,8 @@ log = logging.getLogger(__name__)
 VOCABULARY = "vocab.tiktoken"
 N_MELS = 80
 """Mel bands of the batches; the teacher must have as many."""
+MADE = 12
+"""Windows of each sound from formulas for each round of views."""
 HEAD_WIDTH = 64
 """Width of an attention head in every official Whisper encoder."""
 
@@ -241,21 +249,29 @@ class BundledRecipe:
             out[f"{name}_decoder_wer".replace("-", "_")] = round(score.attention, 1)
         return out
 
-    def tags(self, whisper: Whisper) -> tuple[TimeLayerTransformer, list[float], float]:
+    def tags(self, whisper: Whisper) -> tuple[Head, list[float], float]:
         """Train the sound head on the frozen encoder.
 
-        Returns the head, a threshold for each of `tags.LABELS`, and the accuracy in per cent on the folds of
-        the set `sound_test`, where the head never saw the fold it is tested on and the encoder saw no sound
-        labels.
+        Returns the head, a threshold for each of `tags.names.LABELS`, and the accuracy in per cent on the
+        folds of the set `sound_test`, where the head never saw the fold it is tested on and the encoder saw
+        no sound labels.
         """
         speech, sounds = Pack(self.work / "speech"), Pack(self.work / "sounds")
         c = self.config
-        windows = list(make_windows(sounds, speech, self._training_clips(speech), c.tag_rounds, c.seed))
-        features = extract(whisper, windows, progress=self.progress)
-        test = {i for i, clip in enumerate(sounds.clips) if clip.group == c.sound_test}
-        folds = cross_validate(features, c.tags, test)
-        thresholds = choose_thresholds(folds.scores, folds.targets)
-        return fit(features, c.tags), thresholds, 100 * folds.accuracy
+        clips = [replace(clip, labels=tuple(map(label_of, clip.labels))) for clip in sounds.clips]
+        talk = [speech.clips[i] for i in self._training_clips(speech)]
+        views = WindowConfig(views=c.tag_rounds, made=MADE)
+        windows, _ = plan(Planner(Packed(sounds, speech), clips, talk, views, c.seed))
+        encoder = of_whisper(whisper, "bundled", short=True)
+        shape = (encoder.info.n_layer, encoder.info.n_state)
+        cache = FeatureCache(self.work / "features", encoder.identity, shape)
+        fill_cache(encoder, windows, cache, progress=self.progress)
+        features = read_features(cache, windows, LABELS)
+        fits = self.work / "fits"
+        folds = cross_validate(features, c.tags, fits, torch.get_num_threads(), self.progress)
+        test = folds.clips.only([i for i, clip in enumerate(clips) if clip.group == c.sound_test])
+        (fitted,) = run_fits(features, [Job("head", c.tags, frozenset())], fits, progress=self.progress)
+        return fitted.head, choose_thresholds(folds.scores, folds.targets), 100 * test.accuracy()
 
     def export(self, model: SpeechModel, target: Path, scores: dict[str, float]) -> None:
         """Train the sound head, quantise everything, and write a model that the daemon loads.

@@ -15,7 +15,7 @@ from streamer.errors import ConfigError
 from streamer.resources import nearest
 from streamer.training.batches import BatchConfig
 from streamer.training.speech import SpeechConfig
-from streamer.training.tags import TagConfig
+from streamer.training.tags.fit import TagConfig
 
 
 def _speech_sets() -> dict[str, float]:
@@ -69,15 +69,7 @@ def load_config(path: Path | None = None, **overrides: Any) -> BundledConfig:
 
     Overrides: `seed`, `steps`. Raises ConfigError naming file, key and the nearest known one.
     """
-    config = BundledConfig()
-    if path is not None:
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError as error:  # broken TOML, broken UTF-8
-            raise ConfigError(f"{path}: expected TOML, found a mistake: {error}") from None
-        config = _build(BundledConfig, tree, str(path), "")
+    config: BundledConfig = read_settings(BundledConfig, path)
     if overrides.get("steps") is not None:
         config = dataclasses.replace(
             config, speech=dataclasses.replace(config.speech, steps=overrides["steps"])
@@ -85,6 +77,22 @@ def load_config(path: Path | None = None, **overrides: Any) -> BundledConfig:
     if overrides.get("seed") is not None:
         config = dataclasses.replace(config, seed=overrides["seed"])
     return config
+
+
+def read_settings(kind: type[Any], path: Path | None) -> Any:
+    """A configuration dataclass from a TOML file; what that leaves out keeps its default, all without one.
+
+    Raises ConfigError naming file, key and the nearest known one.
+    """
+    if path is None:
+        return kind()
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # broken TOML, broken UTF-8
+        raise ConfigError(f"{path}: expected TOML, found a mistake: {error}") from None
+    return _build(kind, tree, str(path), "")
 
 
 def _build(kind: type[Any], tree: Mapping[str, Any], origin: str, prefix: str) -> Any:

@@ -128,6 +128,7 @@ seconds = 2.0
 [tags]
 width = 32
 epochs = 1
+[tags.draws]
 batch = 16
 """
 """A configuration over `write_data`."""

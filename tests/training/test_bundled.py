@@ -16,7 +16,7 @@ from streamer.nn.checkpoint import load
 from streamer.training.bundled import BundledRecipe, held_out_speakers, is_training, read_teacher
 from streamer.training.config import load_config
 from streamer.training.corpus import Clip, Pack
-from streamer.training.tags import LABELS
+from streamer.training.tags.names import LABELS
 from tests.training.corpora import CONFIG, write_data, write_teacher
 
 

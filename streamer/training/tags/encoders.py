@@ -1,0 +1,146 @@
+"""The frozen encoder whose layers a head learns from: any that the project can load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from streamer.audio.mel import log_mel
+from streamer.config import ModelConfig
+from streamer.engine import choose_precision, context_for
+from streamer.errors import CheckpointError
+from streamer.nn.checkpoint import load
+from streamer.nn.definition import EncoderInfo
+from streamer.nn.fill import fill
+from streamer.nn.head_checkpoint import encoder_info, fingerprint
+from streamer.nn.whisper import AudioEncoder, Whisper, WhisperDims, sinusoids
+from streamer.timebase import TOKEN
+
+HEAD_WIDTH = 64
+"""Width of an attention head in every official Whisper encoder."""
+
+LARGEST = 65504.0
+"""Of float16."""
+
+
+@dataclass(slots=True)
+class FrozenEncoder:
+    """An encoder that will not learn.
+
+    info: what a head remembers of it. short: whether it gets contexts of the window's length; if not,
+    windows are padded to 30 s, as the daemon does for checkpoints that were never trained on less. passes
+    counts the windows encoded. identity: changes with anything that its features depend on.
+    """
+
+    info: EncoderInfo
+    module: AudioEncoder
+    short: bool
+    identity: str
+    passes: int = field(default=0)
+
+    @torch.inference_mode()
+    def features(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float16]:
+        """Windows of one length, a multiple of TOKEN -> pooled layers (B, L, T, D)."""
+        length = len(windows[0])
+        padding = context_for(length, self.short) - length
+        bands = self.module.conv1.in_channels
+        mel = np.stack([log_mel(np.pad(one, (0, padding)), bands) for one in windows])
+        weight = self.module.conv1.weight
+        layers = self.module(torch.from_numpy(mel).to(weight.device, weight.dtype), pooled=True).layers
+        assert layers is not None
+        self.passes += len(windows)
+        layers = layers[:, :, : length // TOKEN].clamp(-LARGEST, LARGEST)
+        out: NDArray[np.float16] = layers.half().cpu().numpy()
+        return out
+
+
+def load_encoder(
+    name_or_path: str | os.PathLike[str],
+    precision: str = "auto",
+    context: str = "auto",
+    device: str = "auto",
+) -> FrozenEncoder:
+    """Load an encoder by a model's name, by Hugging Face id, or from a path.
+
+    A file of bare tensors (`.safetensors`, names `encoder.…` as openai-whisper's) will do as well.
+    precision: auto, fp32 or bf16. context: auto (as the daemon runs it), short or full. device: auto or one
+    of torch's. Raises ModelError.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".safetensors" and path.is_file():
+        encoder = read_encoder(path)
+        name = path.parent.name if path.stem.startswith("encoder") else path.stem
+        info = _info(name, encoder)
+        short = True
+    else:
+        loaded = load(name_or_path)
+        encoder, short = loaded.model.encoder, loaded.short_context
+        info = encoder_info(loaded.name, loaded.model)
+    return freeze(encoder, info, short if context == "auto" else context == "short", precision, device)
+
+
+def of_whisper(whisper: Whisper, name: str, short: bool, precision: str = "auto") -> FrozenEncoder:
+    """A copy of the encoder of a model that is at hand, in float32."""
+    encoder = AudioEncoder(whisper.dims)
+    encoder.load_state_dict(whisper.encoder.state_dict())
+    return freeze(encoder, encoder_info(name, whisper), short, precision, "cpu")
+
+
+def freeze(
+    encoder: AudioEncoder, info: EncoderInfo, short: bool, precision: str, device: str
+) -> FrozenEncoder:
+    """Put an encoder where and into the precision in which it shall compute."""
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    dtype = choose_precision(ModelConfig.model_validate({"precision": precision}))
+    digest = blake2b(digest_size=12)
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    digest.update(f"{short}|{dtype}|{where.partition(':')[0]}".encode())
+    module = encoder.to(where, dtype).eval().requires_grad_(False)
+    return FrozenEncoder(info, module, short, digest.hexdigest())
+
+
+def read_encoder(path: Path) -> AudioEncoder:
+    """An encoder from a file of bare tensors. Raises CheckpointError."""
+    advice = (
+        "Expected the tensors of a Whisper's encoder under openai-whisper's names, encoder.conv1.weight …"
+    )
+    try:
+        tensors = {
+            name.removeprefix("encoder."): tensor
+            for name, tensor in load_file(path).items()
+            if name.startswith("encoder.")
+        }
+        width, bands, _ = tensors["conv1.weight"].shape
+        layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the encoder {path}: {error}. {advice}") from error
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is no encoder. {advice}") from error
+    if width % HEAD_WIDTH:
+        raise CheckpointError(f"expected a width that is a multiple of {HEAD_WIDTH} in {path}, found {width}")
+    tensors.setdefault("positional_embedding", sinusoids(1500, width))
+    positions = tensors["positional_embedding"].shape[0]
+    # Of the text side the encoder takes nothing.
+    dims = WhisperDims(bands, positions, width, width // HEAD_WIDTH, layers, 1, 1, width, 1, 1)
+    return fill(lambda: AudioEncoder(dims), tensors, path, advice)
+
+
+def _info(name: str, encoder: AudioEncoder) -> EncoderInfo:
+    return EncoderInfo(
+        name=name,
+        n_layer=len(encoder.blocks),
+        n_state=encoder.conv1.out_channels,
+        n_mels=encoder.conv1.in_channels,
+        fingerprint=fingerprint(encoder),
+    )

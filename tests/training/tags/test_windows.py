@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.errors import StreamerError
+from streamer.timebase import SAMPLE_RATE, TOKEN
+from streamer.training.corpus import Clip
+from streamer.training.sounds import MAKERS
+from streamer.training.tags.names import SPEECH
+from streamer.training.tags.windows import (
+    SHORTEST,
+    Files,
+    Packed,
+    Planner,
+    Recordings,
+    Window,
+    WindowConfig,
+    crop,
+    pieces_of,
+)
+from tests.training.corpora import make_pack, noise, speech_pack, tone, write_wav
+
+CONFIG = WindowConfig(views=2, talk=3, empty=4, made=1, background=0.5)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("windows")
+    write_wav(root / "dog.wav", tone(1.0, 300))
+    write_wav(root / "rain.wav", noise(5.1))
+    write_wav(root / "hum.wav", tone(3.0, 50))
+    for i in range(3):
+        write_wav(root / f"talk{i}.wav", noise(0.7, 10 + i))
+    return root
+
+
+def clips_of(place: Path) -> list[Clip]:
+    def clip(name: str, *labels: str, fold: int = 0) -> Clip:
+        return Clip(name, str(place / f"{name}.wav"), "x", labels=labels, fold=fold)
+
+    return [clip("dog", "Dog", fold=1), clip("rain", "Rain", fold=2), clip("hum")]
+
+
+def talk_of(place: Path) -> list[Clip]:
+    return [Clip(f"talk{i}", str(place / f"talk{i}.wav"), "s", labels=(SPEECH,)) for i in range(3)]
+
+
+def planned(place: Path, config: WindowConfig = CONFIG, seed: int = 0) -> list[Window]:
+    planner = Planner(Files(), clips_of(place), talk_of(place), config, seed)
+    return [*(w for i in range(3) for w in planner.of_clip(i)), *planner.others()]
+
+
+def test_windows_are_what_they_say(place: Path) -> None:
+    windows = planned(place)
+    for w in windows:
+        samples, _ = w.render()
+        assert samples.dtype == np.float32
+        assert len(samples) == w.length == w.tokens * TOKEN
+        assert w.tokens >= SHORTEST
+        assert np.isfinite(samples).all()
+    whole = {w.clip: w for w in windows if w.clip >= 0}
+    assert {i: w.source for i, w in whole.items()} == {0: ("Dog",), 1: ("Rain",), 2: ()}
+    assert [whole[i].tokens for i in range(3)] == [4, 12, 7]  # padded, then cut to the token
+    assert {w.labels for w in windows} >= {(), (SPEECH,)}
+    assert {w.labels[0] for w in windows if w.labels} == {SPEECH, *MAKERS}
+    assert {w.fold for w in windows if w.source == ("Dog",)} == {1}
+    assert {w.fold for w in windows if w.origin == ""} == {0}
+
+
+def test_equal_keys_are_equal_samples_and_keys_tell_windows_apart(place: Path) -> None:
+    windows, again = planned(place), planned(place)
+    assert [w.key for w in windows] == [w.key for w in again]
+    assert len({w.digest for w in windows}) == len(windows)
+    for one, other in zip(windows, again, strict=True):
+        np.testing.assert_array_equal(one.render()[0], other.render()[0])
+        assert one.render()[1] == other.render()[1]
+    views = {w.key for w in windows if w.clip < 0}
+    assert not views & {w.key for w in planned(place, seed=1) if w.clip < 0}
+    assert {w.key for w in windows if w.clip >= 0} == {w.key for w in planned(place, seed=1) if w.clip >= 0}
+
+
+def test_a_recording_more_changes_no_other_ones_windows(place: Path) -> None:
+    clips, config = clips_of(place), replace(CONFIG, background=0.0, speech=0.0)
+    one = [w.key for w in Planner(Files(), clips, (), config, 0).of_clip(0)]
+    more = Planner(Files(), [clips[1], clips[0], clips[2]], (), config, 0)
+    assert [w.key for w in more.of_clip(1)] == one
+
+
+def test_a_changed_file_is_another_recording(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", tone(2.0, 300))
+    clip = Clip("a", str(path), "x", labels=("Dog",))
+
+    def keys() -> set[str]:
+        return {w.key for w in Planner(Files(), [clip], (), CONFIG, 0).of_clip(0)}
+
+    before = keys()
+    assert keys() == before
+    write_wav(path, tone(2.1, 300))
+    assert not before & keys()
+
+
+def test_speech_lies_over_its_share_of_the_views(place: Path) -> None:
+    config = replace(CONFIG, views=100, lengths=(1.6,))
+    planner = Planner(Files(), clips_of(place), talk_of(place), config, 0)
+    views = [w for w in planner.of_clip(0) if w.clip < 0]
+    assert 20 < sum(w.labels == (SPEECH,) for w in views) < 60
+    silent = Planner(Files(), clips_of(place), (), config, 0)
+    assert not any(w.labels for w in silent.of_clip(0))
+    assert not any(SPEECH in w.labels for w in silent.others())
+
+
+def test_a_view_of_the_pause_is_not_the_sound() -> None:
+    audio = np.concatenate([tone(0.4, 500), np.zeros(10 * SAMPLE_RATE, np.float32)])
+    heard = [crop(audio, SAMPLE_RATE, np.random.default_rng(seed))[1] for seed in range(40)]
+    assert 0 < sum(heard) < 15
+
+
+@given(st.integers(1, 40 * SAMPLE_RATE), st.integers(SHORTEST, 75))
+def test_pieces_lie_on_the_grid_and_miss_less_than_one(length: int, longest: int) -> None:
+    pieces = pieces_of(length, longest * TOKEN)
+    assert pieces[0][0] == 0
+    for (start, end), (following, _) in zip(pieces, [*pieces[1:], (pieces[-1][1], 0)], strict=True):
+        assert (end - start) % TOKEN == 0
+        assert SHORTEST * TOKEN <= end - start <= max(longest, SHORTEST) * TOKEN
+        assert end == following
+    if length > longest * TOKEN:
+        assert length - longest * TOKEN < pieces[-1][1] <= length
+
+
+def test_broken_recordings_raise_and_are_never_mixed_in(tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF nonsense")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    write_wav(tmp_path / "dog.wav", tone(2.0, 300))
+    dog = Clip("dog", str(tmp_path / "dog.wav"), "x", labels=("Dog",))
+    bad = [Clip(name, str(tmp_path / f"{name}.wav"), "x") for name in ("broken", "empty", "nowhere")]
+    planner = Planner(Files(), [dog, *bad], bad, replace(CONFIG, speech=1.0, background=1.0), 0)
+    for i in range(1, 4):
+        with pytest.raises(StreamerError, match=bad[i - 1].key):
+            list(planner.of_clip(i))
+    for window in (*planner.of_clip(0), *planner.others()):
+        window.render()
+
+
+def test_lengths_are_remembered_and_a_torn_line_is_not_believed(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a b.wav", tone(2.0, 300))
+    clip, index = Clip("a", str(path), "x"), tmp_path / "lengths.tsv"
+    assert Files(index).length(clip) == 2 * SAMPLE_RATE
+    known = Files(index)
+    known.audio = lambda clip: pytest.fail("decoded again")  # type: ignore[method-assign]
+    assert known.length(clip) == 2 * SAMPLE_RATE
+    index.write_bytes(index.read_bytes()[:-3])
+    assert Files(index).length(clip) == 2 * SAMPLE_RATE
+    assert Files(index).length(clip) == 2 * SAMPLE_RATE
+    assert index.read_bytes().endswith(b"\t32000\n")
+
+
+def test_packs_and_files_are_the_same_to_a_planner(tmp_path: Path) -> None:
+    sounds = make_pack(tmp_path / "p", [(Clip("d", "", "x", labels=("Dog",), fold=1), tone(1.5, 300))])
+    speech = speech_pack(tmp_path / "s", 2)
+    packed: Recordings = Packed(sounds, speech)
+    planner = Planner(packed, sounds.clips, speech.clips, CONFIG, 0)
+    for window in (*planner.of_clip(0), *planner.others()):
+        assert len(window.render()[0]) == window.length
+    assert packed.length(sounds.clips[0]) == len(packed.audio(sounds.clips[0]))
