@@ -207,7 +207,7 @@ DISTRIBUTIONS = {
     "whisper": "openai-whisper",
 }
 DISTRIBUTIONS |= {"silero_vad": "silero-vad", "huggingface_hub": "huggingface-hub"}
-DISTRIBUTIONS |= {"pydantic_core": "pydantic", "sed_scores_eval": "sed-scores-eval"}
+DISTRIBUTIONS |= {"pydantic_core": "pydantic"}
 
 
 def declared() -> tuple[set[str], set[str]]:

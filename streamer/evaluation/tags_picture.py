@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from streamer.errors import MissingExtraError, StreamerError
 from streamer.evaluation.tags_events import EventScores
 from streamer.evaluation.tags_report import TagsReport
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 BIN = 0.2
 """Seconds of one bar of onset errors."""
@@ -75,7 +72,7 @@ def _bars(report: TagsReport) -> dict[str, Bars]:
     return out
 
 
-def _barred(axes: Axes, title: str, labels: list[str], series: dict[str, list[float]]) -> None:
+def _barred(axes: Any, title: str, labels: list[str], series: dict[str, list[float]]) -> None:
     places = np.arange(len(labels))
     height = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
@@ -89,7 +86,7 @@ def _barred(axes: Axes, title: str, labels: list[str], series: dict[str, list[fl
         _legend(axes)
 
 
-def _onsets(axes: Axes, report: TagsReport) -> None:
+def _onsets(axes: Any, report: TagsReport) -> None:
     errors = {variant: np.array(scores.onset_errors) for variant, scores in _true(report).items()}
     reach = max((float(np.abs(e).max()) for e in errors.values() if len(e)), default=1.0)
     edges = np.arange(-np.ceil(reach / BIN), np.ceil(reach / BIN) + 1) * BIN
@@ -106,5 +103,5 @@ def _onsets(axes: Axes, report: TagsReport) -> None:
     _legend(axes)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Any) -> None:
     axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
