@@ -1,4 +1,4 @@
-"""``streamer models``: what is there, what is in it, and fetching the official ones."""
+"""``streamer models``: what is there, what is in it, fetching the official ones, finding alignment heads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from streamer.hub import Progress
 
 
-@click.group(invoke_without_command=True, short_help="List, show and fetch models.")
+@click.group(invoke_without_command=True, short_help="List, show, fetch and calibrate models.")
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
@@ -76,6 +77,47 @@ def pull(name: str, narrow: bool, as_json: bool) -> None:
     note(pulled.note)
     model = name if pulled.checkpoint else f"{name.rsplit('_', 1)[0]} --set model.tags={name}"
     note(f"Use it: streamer run --model {model}")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("data", nargs=-1, required=True, metavar="DATA…", type=click.Path(path_type=Path))
+@click.option("--limit", type=click.IntRange(1), default=40, show_default=True, help="Recordings a set.")
+@click.option("--keep/--no-keep", default=True, help="Write the heads into the model's definition.  [keep]")
+@json_option
+def calibrate(name: str, data: tuple[Path, ...], limit: int, keep: bool, as_json: bool) -> None:
+    """Find the heads of a model's decoder that follow the audio: word times and live captions read them.
+
+    DATA: speech, as in `streamer eval live`. Word times come from its manifests (`streamer eval words` makes
+    exact ones); where they have none, from the model's CTC branch.
+    """
+    from streamer.asr.tokenizer import load_tokenizer
+    from streamer.evaluation import calibrate as calibration
+    from streamer.evaluation.sets import choose, read_set
+    from streamer.nn.checkpoint import load, locate
+    from streamer.training.bars import track
+
+    model = load(name)
+    tokenizer = load_tokenizer(model.vocabulary)
+    utterances = [one for path in data for one in choose(read_set(path), limit=limit).utterances]
+    spoken = list(calibration.known(model, tokenizer, track(utterances, "reading")))
+    found = calibration.calibrate(model, tokenizer, spoken, track)
+    if keep:
+        calibration.keep(locate(name), found.heads)
+    if as_json:
+        heads = [list(head) for head in found.heads]
+        rates = found.rates.round(4).tolist()
+        emit({"heads": heads, "rate": found.rate, "before": found.before, "rates": rates})
+        return
+    rows = [
+        {"layer": layer, "head": head, "hits": f"{100 * found.rates[layer, head]:.1f} %"}
+        for layer, head in found.heads
+    ]
+    table(rows, ("layer", "head", "hits"), as_json=False)
+    note(
+        f"Together they look at the right word {100 * found.rate:.1f} % of {found.words} times; "
+        f"the heads until now: {100 * found.before:.1f} %."
+    )
 
 
 def _size(size: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,20 @@ def test_heads_are_listed_and_described(tmp_path: Path, monkeypatch: pytest.Monk
     shown = call("info", "ears").stdout
     assert any(line.split() == ["head.head", "tl-tr"] for line in shown.splitlines())
     assert any(line.split() == ["encoder.name", "small"] for line in shown.splitlines())
+
+
+def test_calibrate_finds_heads_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamer.nn.checkpoint import load
+    from tests.cli.tiny import make_model, make_wav
+
+    folder = make_model(tmp_path / "mine")
+    before = load(folder).model.alignment_heads
+    make_wav(tmp_path / "a.wav", 0.2, 1.0)
+    row = {"path": "a.wav", "text": "ab cd", "words": [["ab", 0.2, 0.6], ["cd", 0.7, 1.1]]}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    tried = call("calibrate", str(folder), str(tmp_path), "--no-keep", "--json")
+    assert tried.exit_code == 0, tried.output
+    assert load(folder).model.alignment_heads == before
+    (found,) = lines(tried.stdout)
+    assert call("calibrate", str(folder), str(tmp_path)).exit_code == 0
+    assert [list(head) for head in load(folder).model.alignment_heads] == found["heads"]
