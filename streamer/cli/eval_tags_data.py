@@ -58,19 +58,22 @@ def gather(
 ) -> Material:
     """Read data sets (or packs) of sounds, of backgrounds (no label) and of speech (texts).
 
-    labels: the model's. ignored: labels that a background truly holds, by a part of its file's name. Raises
-    StreamerError for what is no data, and where the choice leaves nothing of what is needed.
+    labels: the model's. ignored: labels that a background truly holds, by a part of its file's name. The
+    choice holds for backgrounds where it leaves any of them. Raises StreamerError for what is no data, and
+    where the choice leaves nothing of what is needed.
     """
     found: list[Recording] = []
     left_out: Counter[str] = Counter()
     notes: list[str] = []
+    backgrounds: list[tuple[bool, Recording]] = []
     for clip, load in _clips(data, notes):
         named = [name for name in clip.labels if name != SPEECH]
         if not named:
             if not clip.text and not clip.labels:
                 name = Path(clip.key).name
                 excused = [one for part, names in ignored.items() if part in name for one in names]
-                found.append(Recording(clip.key, load, ignored=tuple(dict.fromkeys(excused))))
+                one = Recording(clip.key, load, ignored=tuple(dict.fromkeys(excused)))
+                backgrounds.append((_is_chosen(clip, choice), one))
             continue
         if not _is_chosen(clip, choice):
             continue
@@ -82,6 +85,8 @@ def gather(
         raise StreamerError(
             f"expected sounds that the model knows, found none in --data{_hint(choice, left_out)}"
         )
+    chosen = [one for is_chosen, one in backgrounds if is_chosen]
+    found += chosen or [one for _, one in backgrounds]
     for path in speech:
         found += _speech(path, choice)
     return Material(tuple(found), dict(left_out), tuple(notes))

@@ -181,6 +181,19 @@ def test_a_pack_gives_what_its_folder_gives(data: Path, talk: Path, tmp_path: Pa
         gather([], [tmp_path / "talk-pack"], [], Choice(speakers={"nobody"}), {}, need_sounds=False)
 
 
+def test_backgrounds_are_chosen_where_they_name_the_split(data: Path) -> None:
+    rows = [{"path": "dog/0.wav", "label": "dog", "split": "test"}, {"path": "white_noise.wav"}]
+
+    def backgrounds(*more: dict[str, str]) -> int:
+        (data / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, *more]))
+        found = gather([data], [], ["Dog"], Choice(split="test"), {})
+        return sum(not one.labels for one in found.recordings)
+
+    assert backgrounds() == 1
+    assert backgrounds({"path": "dog/1.wav"}, {"path": "Siren/1.wav", "split": "test"}) == 1
+    assert backgrounds({"path": "dog/1.wav"}) == 2
+
+
 def test_pieces_are_equal_and_add_up() -> None:
     assert _pieces(0, 300) == []
     assert _pieces(1, 300) == [60]
