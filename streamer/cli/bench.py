@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamer.cli.bench_engine import engine
 from streamer.cli.output import emit, json_option, table
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ COLUMNS = ("encoder", "context", "part", "width", "parameters", "MFLOP", "%_of_M
 @click.group(short_help="Measure what things cost here.")
 def bench() -> None:
     """Measure what things cost on this machine. Other work beside it slows everything down."""
+
+
+bench.add_command(engine)
 
 
 @bench.command(short_help="Tag heads beside the encoder that they read.")

@@ -8,7 +8,6 @@ all of them: trust the shares more than the milliseconds. Weights are random, wh
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from streamer.errors import ConfigError, ModelError
+from streamer.evaluation.turns import in_turn
 from streamer.nn.definition import FILE, read_info
 from streamer.nn.heads import HEADS, make_head
 from streamer.nn.whisper import AudioEncoder, WhisperDims, pool_frames
@@ -106,7 +106,8 @@ def _context(plan: Plan, name: str, dims: WhisperDims, seconds: float) -> Iterat
             head = make_head(kind, dims.n_audio_layer, dims.n_audio_state, CLASSES, width)
             parts.append((kind, width, head, torch.randn(shape)))
     ready = [(module.eval().to(plan.dtype), x.to(plan.dtype)) for _, _, module, x in parts]
-    times = in_turn([lambda m=m, x=x: m(x) for m, x in ready], plan.repeat)  # type: ignore[misc]
+    taken = in_turn([lambda m=m, x=x: m(x) for m, x in ready], plan.repeat)  # type: ignore[misc]
+    times = [statistics.median(mine.wall) for mine in taken]
     operations = [flops(module, x) for module, x in ready]
     for (part, width, module, _), ms, count in zip(parts, times, operations, strict=True):
         yield Cost(
@@ -120,19 +121,6 @@ def _context(plan: Plan, name: str, dims: WhisperDims, seconds: float) -> Iterat
             flops_share=100 * count / operations[0],
             time_share=100 * ms / times[0],
         )
-
-
-def in_turn(runs: Sequence[Callable[[], object]], repeat: int) -> list[float]:
-    """Median milliseconds of each of several things, which are done one after the other, `repeat` times."""
-    for run in runs:
-        run()
-    taken: list[list[float]] = [[] for _ in runs]
-    for _ in range(repeat):
-        for run, mine in zip(runs, taken, strict=True):
-            began = time.perf_counter()
-            run()
-            mine.append(1000 * (time.perf_counter() - began))
-    return [statistics.median(mine) for mine in taken]
 
 
 def flops(module: nn.Module, x: Tensor) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from streamer.errors import ConfigError, ModelError
-from streamer.evaluation.head_cost import ENCODER, POOLING, Plan, dims_of, flops, in_turn, measure
+from streamer.evaluation.head_cost import ENCODER, POOLING, Plan, dims_of, flops, measure
 from streamer.nn.heads import HEADS, make_head
 from streamer.nn.whisper import AudioEncoder, WhisperDims
 
@@ -60,12 +60,6 @@ def test_every_part_has_a_row_and_its_share() -> None:
         assert row.flops_share == pytest.approx(100 * row.mflops / rows[0].mflops)
         assert row.ms > 0
     assert calls == [1]
-
-
-def test_things_are_done_in_turn() -> None:
-    done: list[str] = []
-    in_turn([lambda: done.append("a"), lambda: done.append("b")], 2)
-    assert done == ["a", "b"] * 3
 
 
 def test_encoders_are_official_sizes_or_models_of_ours() -> None:

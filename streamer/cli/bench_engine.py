@@ -1,0 +1,116 @@
+"""``streamer bench engine``: a pass, part by part, and other programs beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamer.cli.output import emit, json_option, note, table
+
+if TYPE_CHECKING:
+    from streamer.evaluation.engine_cost import Cost
+
+COLUMNS = ("who", "part", "precision", "speech", "context", "threads", "tokens", "ms", "CPU_ms", "times_ours")
+PEERS = ("openai-whisper", "ctranslate2")
+SIZES = ("tiny", "base", "small", "medium", "large")
+
+
+@click.command(short_help="A pass of the engine, part by part; other programs beside it.")
+@click.option("--model", default="bundled", show_default=True, metavar="NAME|PATH", help="Whose weights.")
+@click.option("--dims", type=click.Choice(SIZES), help="Random weights of an official size, of no model.")
+@click.option(
+    "--context",
+    "contexts",
+    multiple=True,
+    type=click.FloatRange(0.8, 30),
+    default=(5.0, 30.0),
+    show_default=True,
+    help="Seconds of speech.",
+)
+@click.option("--threads", multiple=True, type=click.IntRange(1), default=(1,), show_default=True)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["fp32", "bf16"]),
+    default=("fp32", "bf16"),
+    show_default=True,
+    help="The last one's whole is what everything is compared with.",
+)
+@click.option("--tokens", type=click.IntRange(1), help="Tokens that decoders write.  [as many as are heard]")
+@click.option("--repeat", type=click.IntRange(1), default=10, show_default=True, help="Rounds.")
+@click.option("--peers", is_flag=True, help="openai-whisper and CTranslate2 as well (extra `peers`).")
+@click.option("--peer", "chosen", multiple=True, type=click.Choice(PEERS), help="Only this one.")
+@click.option("--peer-dims", type=click.Choice(SIZES), help="Their size.  [that of --dims, else tiny]")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw it (PNG, SVG, PDF).")
+@json_option
+def engine(
+    model: str,
+    dims: str | None,
+    contexts: tuple[float, ...],
+    threads: tuple[int, ...],
+    precisions: tuple[str, ...],
+    tokens: int | None,
+    repeat: int,
+    peers: bool,
+    chosen: tuple[str, ...],
+    peer_dims: str | None,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """What one utterance of the sample recording costs: the whole, and each part of it.
+
+    Everything is done in turn. `times ours` compares with the first row of the same speech and threads, by
+    the clock; where other work is going on, CPU time (all threads together) tells more.
+    """
+    import torch
+
+    from streamer.audio.decode import decode_file
+    from streamer.cli.sources import find_sample
+    from streamer.evaluation.engine_cost import Plan, measure, own_engines, random_engines
+    from streamer.evaluation.peers import make_peers
+    from streamer.training import bars
+
+    kinds = [{"fp32": torch.float32, "bf16": torch.bfloat16}[name] for name in dict.fromkeys(precisions)]
+    plan = Plan(kinds, contexts, threads, tokens, repeat)
+    beside = make_peers(peer_dims or dims or "tiny", chosen or PEERS) if peers or chosen else []
+    engines = random_engines(dims, kinds) if dims else own_engines(model, kinds)
+    with bars.progress(sys.stderr.isatty()) as bar:
+        task = bar.add_task("engine", total=len(contexts) * len(threads) * (repeat + 1))
+        speech = decode_file(str(find_sample()))
+        found = list(measure(plan, engines, speech, beside, lambda: bar.advance(task)))
+    _print(found, as_json)
+    if picture is not None:
+        from streamer.evaluation.cost_picture import draw
+
+        draw(found, picture)
+        note(f"picture: {picture}")
+
+
+def _print(costs: Sequence[Cost], as_json: bool) -> None:
+    if as_json:
+        for cost in costs:
+            emit(asdict(cost))
+        return
+    table((_row(cost) for cost in costs), COLUMNS, as_json=False)
+
+
+def _row(cost: Cost) -> dict[str, Any]:
+    values = (
+        cost.who,
+        f"{cost.part}, with tags" if cost.tags and cost.part != "tags" else cost.part,
+        cost.precision,
+        f"{cost.speech:g} s",
+        f"{cost.context:g} s",
+        cost.threads,
+        cost.tokens,
+        f"{cost.ms:.1f}",
+        f"{cost.cpu_ms:.1f}",
+        f"{cost.ratio:.2f}",
+    )
+    return dict(zip(COLUMNS, values, strict=True))
