@@ -30,9 +30,9 @@ class SearchOptions:
     and none further than `reach` behind the frame's best.
     """
 
-    weight: float = 0.5
+    weight: float = 0.4
     bonus: float = 2.0
-    unknown: float = -10.0
+    unknown: float = -12.0
     width: int = 16
     margin: float = 8.0
     silent: float = 0.999

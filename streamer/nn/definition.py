@@ -79,10 +79,10 @@ class WordsInfo(_Part):
 
     file: str = "words.safetensors"
     """Beside the definition (see `streamer.asr.ngram`)."""
-    weight: Annotated[float, Field(ge=0)] = 0.5
+    weight: Annotated[float, Field(ge=0)] = 0.4
     bonus: float = 2.0
-    unknown: float = -10.0
-    decoder: Annotated[float, Field(ge=0)] = 0.5
+    unknown: float = -12.0
+    decoder: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the decoder's opinion on the best texts where an utterance has ended; 0: it is not asked."""
 
 
