@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,14 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.spelling import SPACE, SpellingTokenizer
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import make_transcriber
 from streamer.asr.words import TimedWord
 from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
-from streamer.nn.checkpoint import LoadedModel, load
-from streamer.nn.whisper import Encoding
+from streamer.nn.checkpoint import LoadedModel, load, locate
+from streamer.nn.speech import SpeechEncoder, frames_of
+from streamer.nn.speech_checkpoint import LoadedSpeech, is_speech, load_speech
+from streamer.nn.whisper import Encoding, Whisper
 from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, ceil_to
 
 log = logging.getLogger(__name__)
@@ -73,10 +77,27 @@ def load_engine(config: ModelConfig) -> Engine:
     Raises ModelError, and ConfigError for a decoder that the model has not.
     """
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
+    path = locate(config.name)
+    if path.is_dir() and is_speech(path):
+        return _load_speech_engine(config, path)
     model = load(config.name, config.tags or None)
     return Engine(
         model, load_tokenizer(model.vocabulary), choose_precision(config), config.decoder, config.words
     )
+
+
+def _load_speech_engine(config: ModelConfig, path: Path) -> Engine:
+    """A wav2vec 2.0 and its like: float32 unless told otherwise, for nobody measured what bf16 costs it."""
+    if config.tags:
+        raise ConfigError(f"model.tags is {config.tags!r}, but {path} is no Whisper: it takes no tag head")
+    if config.decoder == "attention":
+        raise ConfigError(f"model.decoder is 'attention', but {path} has no decoder: leave it at 'auto'")
+    if config.task == "translate":
+        raise ConfigError(f"model.task is 'translate', but {path} writes only what is said")
+    model = load_speech(path, "en" if config.language == "auto" else config.language)
+    tokenizer = SpellingTokenizer.of(model.letters.pieces if model.letters else (SPACE,))
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    return Engine(model, tokenizer, dtype, words=config.words)
 
 
 def choose_precision(config: ModelConfig) -> torch.dtype:
@@ -106,7 +127,7 @@ class Engine:
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: LoadedModel | LoadedSpeech,
         tokenizer: Tokenizer,
         dtype: torch.dtype = torch.float32,
         decoder: Literal["auto", "attention", "ctc"] = "auto",
@@ -118,7 +139,8 @@ class Engine:
             raise ConfigError(
                 f"model.decoder is 'ctc', but {model.name} has no CTC branch: leave it at 'auto'"
             )
-        self._whisper = model.model.to(dtype).eval()
+        encoder: Whisper | SpeechEncoder = model.model if isinstance(model, LoadedModel) else model.encoder
+        self._encoder = encoder.to(dtype).eval()
         self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words)
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
         self.encoder_passes = self.tokens = 0
@@ -127,8 +149,11 @@ class Engine:
     def context(self, samples: int) -> int:
         """Samples that a window of so many is padded to.
 
-        A checkpoint that was never trained on short contexts needs its full one.
+        A checkpoint that was never trained on short contexts needs its full one. A wav2vec 2.0 needs none:
+        then it is only what may share a batch.
         """
+        if isinstance(self.model, LoadedSpeech):
+            return ceil_to(samples, BUCKET)
         return context_for(samples, self.model.short_context)
 
     @torch.inference_mode()
@@ -139,12 +164,8 @@ class Engine:
         if len(contexts) != 1:
             raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
         length = contexts.pop()
-        mels = [
-            log_mel(np.pad(r.samples, (0, length - len(r.samples))), self._whisper.dims.n_mels)
-            for r in requests
-        ]
         pooled = self._tags is not None and any(r.windows for r in requests)
-        encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled)
+        encoding = self._encode([r.samples for r in requests], length, pooled)
         self.encoder_passes += len(requests)
         scores = self._scores(requests, encoding)
         results = [self._read(r, encoding, i, scores[i]) for i, r in enumerate(requests)]
@@ -152,13 +173,24 @@ class Engine:
         self.seconds += time.perf_counter() - began
         return results
 
+    def _encode(self, clips: Sequence[NDArray[np.float32]], length: int, pooled: bool) -> Encoding:
+        if isinstance(self._encoder, SpeechEncoder):
+            return Encoding(self._encoder(clips).states, None)
+        n_mels = self._encoder.dims.n_mels
+        mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
+        return self._encoder.encode(torch.from_numpy(np.stack(mels)), pooled)
+
+    def _frames(self, samples: int) -> int:
+        """Frames of the encoding that are audio."""
+        return frames_of(samples) if isinstance(self._encoder, SpeechEncoder) else samples // FRAME
+
     def _read(self, request: Request, encoding: Encoding, i: int, scores: NDArray[np.float32]) -> Result:
         if request.text is None:
             return Result(scores=scores)
         transcript = self._transcriber.read(
             encoding.states[i : i + 1],
             request.text,
-            len(request.samples) // FRAME,
+            self._frames(len(request.samples)),
             request.prefix_frames,
         )
         return Result(transcript.decoded, transcript.words, transcript.frames, scores)

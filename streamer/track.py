@@ -22,6 +22,7 @@ from streamer.events import (
     Word,
 )
 from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
 from streamer.tagging.detector import Change, Detector, Onset, top_k
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to_seconds
@@ -30,7 +31,9 @@ from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to
 class Track:
     """Turns passes into requests and results into events. Belongs to the inference thread."""
 
-    def __init__(self, stream: str, config: Config, model: LoadedModel, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, stream: str, config: Config, model: LoadedModel | LoadedSpeech, tokenizer: Tokenizer
+    ) -> None:
         self.stream = stream
         self._config = config
         self._labels = model.labels

@@ -18,7 +18,9 @@ from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
 from streamer.engine import BUCKET, SHORTEST, Engine, Request, choose_precision, context_for
 from streamer.errors import ConfigError
+from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import ContextInfo
+from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, FULL_CONTEXT, POOL, SAMPLE_RATE, TOKEN
 from tests.tiny import LABELS, tiny_model, tiny_tokenizer
 
@@ -103,12 +105,17 @@ def test_what_is_refused() -> None:
 # One encoding.
 
 
+def whisper_of(engine: Engine) -> Whisper:
+    assert isinstance(engine.model, LoadedModel)
+    return engine.model.model
+
+
 class Counting:
     """Counts the windows that go through an encoder."""
 
     def __init__(self, engine: Engine) -> None:
         self.windows = 0
-        engine._whisper.encoder.register_forward_hook(self._count)
+        whisper_of(engine).encoder.register_forward_hook(self._count)
 
     def _count(self, _module: object, inputs: tuple[torch.Tensor, ...], _output: object) -> None:
         self.windows += len(inputs[0])
@@ -151,7 +158,7 @@ def test_windows_are_judged_as_the_head_judges_them_alone() -> None:
     (result,) = engine.run([Request(samples, windows=windows)])
     padded = np.pad(samples, (0, engine.context(len(samples)) - len(samples)))
     with torch.inference_mode():
-        layers = engine._whisper.encode(torch.from_numpy(log_mel(padded))[None], True).layers
+        layers = whisper_of(engine).encode(torch.from_numpy(log_mel(padded))[None], True).layers
         assert layers is not None
         assert engine._tags is not None
         for (first, last), scores in zip(windows, result.scores, strict=True):
@@ -194,10 +201,10 @@ def test_attention_text_is_the_decoders() -> None:
     samples = noise(2.4)
     (result,) = engine.run([Request(samples, ENGLISH)])
     with torch.inference_mode():
-        states = engine._whisper.encode(torch.from_numpy(log_mel(samples))[None]).states
+        states = whisper_of(engine).encode(torch.from_numpy(log_mel(samples))[None]).states
     assert states.shape[1] == len(samples) // FRAME == 6 * POOL
     assert result.decoded is not None
-    assert result.decoded.tokens == decode(engine._whisper, states, tiny_tokenizer(), ENGLISH).tokens
+    assert result.decoded.tokens == decode(whisper_of(engine), states, tiny_tokenizer(), ENGLISH).tokens
     assert result.frames == ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,16 @@ def save_speech(
     family: str = "wav2vec2",
     kind: str = "ForCTC",
     large: bool = False,
-    seed: int = 0,
+    change: Callable[[Any], None] = lambda _: None,
     **more: Any,
 ) -> Any:
-    """Write a checkpoint with transformers itself and return its model, in evaluation mode."""
+    """Write a checkpoint with transformers itself, `change` its weights before, and return its model."""
     import transformers
 
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model = getattr(transformers, f"{CLASSES[family]}{kind}")(config_of(family, large, **more)).eval()
+    with torch.no_grad():
+        change(model)
     model.save_pretrained(directory)
     (directory / "preprocessor_config.json").write_text(
         json.dumps({"do_normalize": large, "sampling_rate": 16000})

@@ -17,11 +17,15 @@ from streamer.asr.decode import Decoded, DecodeOptions, decode
 from streamer.asr.ngram import WordModel
 from streamer.asr.opinion import opinions
 from streamer.asr.search import Found, Search, SearchOptions
+from streamer.asr.spelling import as_known
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, attended_frames, word_times
+from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import WordsInfo
 from streamer.nn.heads import CtcHead
+from streamer.nn.letters import LettersHead
+from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.nn.whisper import Whisper
 
 ASKED = 8
@@ -76,21 +80,26 @@ class CtcTranscriber:
     """The CTC branch writes; a word model, where the model has one, chooses among what it may have heard.
 
     The decoder is asked about the best of an utterance that has ended: it knows the sentence that a word
-    model of three words does not see.
+    model of three words does not see. A wav2vec 2.0 has none.
     """
 
     def __init__(
-        self, model: LoadedModel, tokenizer: Tokenizer, branch: CtcHead, words: str = "auto"
+        self,
+        model: LoadedModel | LoadedSpeech,
+        tokenizer: Tokenizer,
+        branch: CtcHead | LettersHead,
+        words: str = "auto",
     ) -> None:
-        self._model, self._tokenizer, self._branch = model.model, tokenizer, branch
+        whisper = model if isinstance(model, LoadedModel) else None
+        self._model = whisper.model if whisper is not None else None
+        self._tokenizer, self._branch = tokenizer, branch
         self._patient: Search | None = None
         file = {"auto": model.words, "off": None}.get(words, Path(words))
         if file is not None:
-            about = model.info.words or WordsInfo()
+            about = (whisper.info.words if whisper is not None else None) or WordsInfo()
             known = WordModel.load(file)
-            pieces = [
-                tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.out.out_features - 1)
-            ]
+            pieces = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.n_token)]
+            pieces = as_known(pieces, known)
             options = SearchOptions(weight=about.weight, bonus=about.bonus, unknown=about.unknown)
             self._patient = Search(known, pieces, options)
             self._hasty = Search(known, pieces, hasty(options))
@@ -124,7 +133,7 @@ class CtcTranscriber:
         if not ended:
             return self._hasty.find(logprobs, 1, prefix, known, ended=False)[0]
         found = self._patient.find(logprobs, ASKED, prefix, known)
-        if len(found) < 2 or not self._decoder_weight:
+        if len(found) < 2 or self._model is None or not self._decoder_weight:
             return found[0]
         second = opinions(self._model, states, self._tokenizer, [text.tokens for text in found])
         scores = [text.score + self._decoder_weight * o for text, o in zip(found, second, strict=True)]
@@ -132,13 +141,24 @@ class CtcTranscriber:
 
 
 def make_transcriber(
-    model: LoadedModel, tokenizer: Tokenizer, decoder: str, dtype: torch.dtype, words: str = "auto"
+    model: LoadedModel | LoadedSpeech,
+    tokenizer: Tokenizer,
+    decoder: str,
+    dtype: torch.dtype,
+    words: str = "auto",
 ) -> Transcriber:
     """The one that the settings or, for "auto", the model's definition names; its parts computing in `dtype`.
 
     `words`: "auto" for the model's own word model, "off", or the file of another. Raises CheckpointError for
-    one that is broken.
+    one that is broken, ConfigError for a checkpoint that cannot write.
     """
+    if isinstance(model, LoadedSpeech):
+        if model.ctc is None:
+            raise ConfigError(
+                f"expected a checkpoint with a CTC head, that is words; found {model.name}, an encoder "
+                "without one: `streamer features` gives its hidden states"
+            )
+        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words)
     chosen = model.info.text.decoder if decoder == "auto" else decoder
     if chosen == "ctc" and model.ctc is not None:
         return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words)

@@ -186,6 +186,11 @@ class CtcHead(nn.Module):
         super().__init__()
         self.out = nn.Linear(n_state, 1 + n_token)
 
+    @property
+    def n_token(self) -> int:
+        """Outputs beside the blank."""
+        return self.out.out_features - 1
+
     def forward(self, states: Tensor) -> Tensor:
         """See the class."""
         out: Tensor = self.out(states)

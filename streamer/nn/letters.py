@@ -93,6 +93,8 @@ def read_letters(directory: Path, outputs: int) -> Letters:
         if piece and piece not in nothing and (piece == delimiter or not _MARKED.fullmatch(piece))
     )
     pieces = tuple(piece for _, piece in spoken)
+    if not pieces:
+        raise CheckpointError(f"{path}: expected letters, found {_some(vocabulary)}")
     if len(set(pieces)) != len(pieces):
         raise CheckpointError(f"{path}: expected either {delimiter!r} or a space between words, found both")
     return Letters(outputs, tuple(number for number, _ in spoken), pieces)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from streamer.errors import CheckpointError, MissingExtraError
+from streamer.labels import Label
 from streamer.nn.fill import fill
 from streamer.nn.hugging_face import CONFIG, name_of, read_json, read_tensors
 from streamer.nn.letters import Letters, LettersHead, read_letters
@@ -34,17 +35,30 @@ _WEIGHT_NORM = (
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechInfo:
+    """What clients are told of a checkpoint, under the names of `definition.ModelInfo`."""
+
+    description: str
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedSpeech:
     """A checkpoint, ready to use: modules in float32 and evaluation mode.
 
-    ctc, letters: of a CTC checkpoint.
+    ctc, letters: of a CTC checkpoint. It hears no sounds: what `LoadedModel` says of those is nothing here.
     """
 
     name: str
-    family: str
+    info: SpeechInfo
     encoder: SpeechEncoder
     ctc: LettersHead | None = None
     letters: Letters | None = None
+    tags: None = None
+    labels: tuple[Label, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    window: None = None
+    words: None = None
 
 
 def is_speech(directory: Path) -> bool:
@@ -53,8 +67,8 @@ def is_speech(directory: Path) -> bool:
     return config.is_file() and read_json(config).get("model_type") in FAMILIES
 
 
-def load_speech(directory: Path) -> LoadedSpeech:
-    """Load a folder in Hugging Face's layout.
+def load_speech(directory: Path, language: str = "en") -> LoadedSpeech:
+    """Load a folder in Hugging Face's layout. `language`: the one that it writes, of which no file tells.
 
     Raises CheckpointError for another kind of model, for tensors that are missing or of another shape, and
     for a CTC vocabulary without a blank; MissingExtraError without transformers.
@@ -76,7 +90,8 @@ def load_speech(directory: Path) -> LoadedSpeech:
             directory,
             "Expected the layer lm_head of a CTC model",
         )
-    return LoadedSpeech(name_of(directory), family, encoder, ctc, letters)
+    info = SpeechInfo(f"a {FAMILIES[family]} checkpoint as published", (language,))
+    return LoadedSpeech(name_of(directory), info, encoder, ctc, letters)
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

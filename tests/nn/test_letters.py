@@ -40,6 +40,7 @@ def test_blank_and_delimiter_as_the_tokenizer_calls_them(tmp_path: Path) -> None
         ({"<pad>": 0, "a": 0}, 2, "an id of its own"),
         ({"eng": {"<pad>": 0}}, 2, "found dict for 'eng'"),
         ({"<pad>": 0, "|": 1, " ": 2}, 3, "found both"),
+        ({"<pad>": 0, "<unk>": 1}, 3, "expected letters, found 2 pieces"),
     ],
 )
 def test_vocabularies_that_do_not_fit(
