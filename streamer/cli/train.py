@@ -11,14 +11,15 @@ import click
 from streamer.cli.options import log_option
 from streamer.cli.output import note
 from streamer.cli.train_tags import tags
+from streamer.cli.train_words import words
 
 if TYPE_CHECKING:
     from streamer.training.bundled import BundledRecipe
 
-STAGES = ("pack", "voices", "vocabulary", "speech", "export")
+STAGES = ("pack", "voices", "vocabulary", "words", "speech", "export")
 
 NEEDS = {
-    "data": ("pack", "voices"),
+    "data": ("pack", "voices", "words"),
     "teacher": ("speech", "export"),
     "out": ("export",),
 }
@@ -31,6 +32,7 @@ def train() -> None:
 
 
 train.add_command(tags)
+train.add_command(words)
 
 
 @train.command(short_help="The recipe of the bundled model.")
@@ -75,8 +77,9 @@ def bundled(
 ) -> None:
     """Train as the bundled model was: Whisper's encoder for short contexts, a decoder, a CTC branch, sounds.
 
-    The stages: pack (decode recordings), voices (synthesise sentences), vocabulary, speech (train), export
-    (train the sound head, score, quantise, write). Killed at any moment, the same command goes on.
+    The stages: pack (decode recordings), voices (speak sentences), vocabulary, words (word model), speech
+    (train), export (train the sound head, score, quantise, write). Killed at any moment, the same command
+    goes on.
     """
     from streamer import logs
     from streamer.config import LogConfig
@@ -107,6 +110,8 @@ def _run(recipe: BundledRecipe, stage: str, out: Path | None) -> None:
         recipe.voices()
     elif stage == "vocabulary":
         note(f"{recipe.tokenizer().eot} pieces")
+    elif stage == "words":
+        note(f"{recipe.words()} words")
     elif stage == "speech":
         recipe.speech()
     elif out is not None:

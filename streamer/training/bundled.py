@@ -1,7 +1,8 @@
 """The recipe of the bundled model: Whisper-base's encoder for short contexts, a small decoder, a CTC branch.
 
-Stages, each resumable: `pack` (decode recordings), `voices` (synthesise text), `vocabulary`, `speech`
-(encoder, decoder and CTC together), `export` (sound head on the frozen result, scores, quantisation).
+Stages, each resumable: `pack` (decode recordings), `voices` (synthesise text), `vocabulary`, `words` (a word
+model), `speech` (encoder, decoder and CTC together), `export` (sound head on the frozen result, scores,
+quantisation).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import math
 import random
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,14 +41,21 @@ from streamer.training.tags.encoders import of_whisper
 from streamer.training.tags.features import fill_cache, plan, read_features
 from streamer.training.tags.folds import Job, choose_thresholds, cross_validate, run_fits
 from streamer.training.tags.names import LABELS, label_of
+from streamer.training.tags.readers import draw_folds
+from streamer.training.tags.replay import FILE as REPLAY_FILE
+from streamer.training.tags.replay import save_replay
 from streamer.training.tags.windows import Packed, Planner, WindowConfig
 from streamer.training.vocabulary import train_to_file
 
 log = logging.getLogger(__name__)
 
 VOCABULARY = "vocab.tiktoken"
+WORDS = "words.safetensors"
 N_MELS = 80
 """Mel bands of the batches; the teacher must have as many."""
+REPLAY = 600
+"""Windows that the sound head remembers, for labels that are added to it (`train tags --add`)."""
+FOLDS = 5
 MADE = 12
 """Windows of each sound from formulas for each round of views."""
 HEAD_WIDTH = 64
@@ -155,6 +164,31 @@ class BundledRecipe:
             scratch.replace(path)
         return Tokenizer.from_ranks_file(path)
 
+    def words(self) -> int:
+        """Learn the word model from texts and the transcripts that are trained on; returns its words."""
+        from streamer.training.words import learn_words
+
+        c = self.config
+        if not c.words.texts:
+            return 0
+        speech = Pack(self.work / "speech")
+        spoken = [speech.clips[i].text or "" for i in self._training_clips(speech)]
+        return learn_words(
+            {self.data / name: weight for name, weight in c.words.texts.items()},
+            [(text, c.words.transcripts) for text in spoken],
+            c.words.ngrams,
+            self.work / WORDS,
+            c.letters,
+            self.progress,
+        )
+
+    def _word_model(self) -> Path | None:
+        """Its file, learnt on first use; None where the recipe has none."""
+        path = self.work / WORDS
+        if self.config.words.texts and not path.exists():
+            self.words()
+        return path if self.config.words.texts else None
+
     def new_model(self, tokenizer: Tokenizer) -> SpeechModel:
         """The teacher's encoder under a fresh decoder and CTC branch, or the model to begin from."""
         c = self.config
@@ -222,7 +256,10 @@ class BundledRecipe:
         return model.eval()
 
     def scores(self, model: SpeechModel) -> dict[str, float]:
-        """Word error rates in per cent on the test split and the held-out speakers, CTC and decoder.
+        """Word error rates in per cent on the test split and the held-out speakers.
+
+        `…_wer` is the CTC branch's, with the word model where there is one (then `…_greedy_wer` is without),
+        `…_decoder_wer` the decoder's alone.
 
         Nothing, with a warning, where the packages that measure them are not installed.
         """
@@ -236,17 +273,21 @@ class BundledRecipe:
             ],
             f"{c.held_out}_held_out": [i for i, x in enumerate(pack.clips) if x.speaker in held and x.text],
         }
+        words = self._word_model()
         out = {}
         for name, clips in sets.items():
             if not clips:
                 continue
             try:
-                score = word_error_rates(model, self.tokenizer(), pack, clips, progress=self.progress)
+                score = word_error_rates(model, self.tokenizer(), pack, clips, self.progress, words)
             except MissingExtraError as error:
                 log.warning("no word error rates: %s", error)
                 return {}
-            out[f"{name}_wer".replace("-", "_")] = round(score.ctc, 1)
-            out[f"{name}_decoder_wer".replace("-", "_")] = round(score.attention, 1)
+            key = name.replace("-", "_")
+            out[f"{key}_wer"] = round(score.ctc if score.guided is None else score.guided, 1)
+            if score.guided is not None:
+                out[f"{key}_greedy_wer"] = round(score.ctc, 1)
+            out[f"{key}_decoder_wer"] = round(score.attention, 1)
         return out
 
     def tags(self, whisper: Whisper) -> tuple[Head, list[float], float]:
@@ -259,6 +300,10 @@ class BundledRecipe:
         speech, sounds = Pack(self.work / "speech"), Pack(self.work / "sounds")
         c = self.config
         clips = [replace(clip, labels=tuple(map(label_of, clip.labels))) for clip in sounds.clips]
+        # The test set keeps its folds. Another set's may hold all of a sound in one, which leaves nothing to
+        # learn it from when its threshold is chosen.
+        clips = [clip if clip.group == c.sound_test else replace(clip, fold=0) for clip in clips]
+        clips = draw_folds(clips, FOLDS, c.seed)
         talk = [speech.clips[i] for i in self._training_clips(speech)]
         views = WindowConfig(views=c.tag_rounds, made=MADE)
         windows, _ = plan(Planner(Packed(sounds, speech), clips, talk, views, c.seed))
@@ -271,6 +316,7 @@ class BundledRecipe:
         folds = cross_validate(features, c.tags, fits, torch.get_num_threads(), self.progress)
         test = folds.clips.only([i for i, clip in enumerate(clips) if clip.group == c.sound_test])
         (fitted,) = run_fits(features, [Job("head", c.tags, frozenset())], fits, progress=self.progress)
+        save_replay(self.work, fitted.head, features, REPLAY)
         return fitted.head, choose_thresholds(folds.scores, folds.targets), 100 * test.accuracy()
 
     def export(self, model: SpeechModel, target: Path, scores: dict[str, float]) -> None:
@@ -304,11 +350,23 @@ class BundledRecipe:
             scores=scores,
         )
         vocabulary = self.work / VOCABULARY
-        save(target, info, model.whisper, vocabulary, tags=head, labels=labels, ctc=model.ctc)
+        save(
+            target,
+            info,
+            model.whisper,
+            vocabulary,
+            tags=head,
+            labels=labels,
+            ctc=model.ctc,
+            words=self._word_model(),
+            precision="mixed",
+        )
+        if head is not None:
+            shutil.copyfile(self.work / REPLAY_FILE, target / REPLAY_FILE)
 
 
 def _better(scores: Mapping[str, float]) -> Literal["attention", "ctc"]:
     """What writes the better text by the mean of all error rates; CTC where nothing was measured."""
     decoder = [score for name, score in scores.items() if name.endswith("_decoder_wer")]
-    ctc = [score for name, score in scores.items() if name.endswith("_wer") and "_decoder_" not in name]
+    ctc = [scores[name.replace("_decoder_wer", "_wer")] for name in scores if name.endswith("_decoder_wer")]
     return "attention" if sum(decoder) < sum(ctc) else "ctc"

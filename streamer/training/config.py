@@ -14,8 +14,24 @@ from typing import Any
 from streamer.errors import ConfigError
 from streamer.resources import nearest
 from streamer.training.batches import BatchConfig
+from streamer.training.ngrams import NgramConfig
 from streamer.training.speech import SpeechConfig
 from streamer.training.tags.fit import TagConfig
+
+
+def _texts() -> dict[str, int]:
+    return {"sentences-lj.txt": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class WordsConfig:
+    """What the word model that guides the CTC branch is learnt from. Without any texts there is none."""
+
+    texts: Mapping[str, int] = field(default_factory=_texts)
+    """Files of the data folder (or absolute paths) and how often each counts."""
+    transcripts: int = 2
+    """How often the transcripts that are trained on count."""
+    ngrams: NgramConfig = field(default_factory=NgramConfig)
 
 
 def _speech_sets() -> dict[str, float]:
@@ -60,6 +76,7 @@ class BundledConfig:
     tag_rounds: int = 3
     """Random views of each recorded sound."""
     speech: SpeechConfig = field(default_factory=SpeechConfig)
+    words: WordsConfig = field(default_factory=WordsConfig)
     tags: TagConfig = field(default_factory=TagConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
 

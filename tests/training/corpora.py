@@ -118,6 +118,8 @@ text_head = 2
 tag_rounds = 1
 [speech_sets]
 talk = 1.0
+[words.texts]
+"sentences.txt" = 1
 [speech]
 steps = 3
 frozen_steps = 1

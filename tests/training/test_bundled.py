@@ -16,6 +16,7 @@ from streamer.nn.checkpoint import load
 from streamer.training.bundled import BundledRecipe, held_out_speakers, is_training, read_teacher
 from streamer.training.config import load_config
 from streamer.training.corpus import Clip, Pack
+from streamer.training.tags.add import read_target
 from streamer.training.tags.names import LABELS
 from tests.training.corpora import CONFIG, write_data, write_teacher
 
@@ -125,6 +126,8 @@ def test_training_and_exporting_gives_a_model_that_loads(made: BundledRecipe, tm
     assert loaded.info.scores["talk_test_wer"] == 50.0
     assert 0 <= loaded.info.scores["sounds_accuracy"] <= 100
     assert len(loaded.thresholds) == len(LABELS)
+    assert (replay := read_target(tmp_path / "mine").replay) is not None
+    assert replay.targets.any()
     assert load_tokenizer(loaded.vocabulary).n_vocab == made.tokenizer().n_vocab
     mel = torch.randn(1, 80, 200)
     with torch.inference_mode():
@@ -175,8 +178,10 @@ def test_scores_are_of_the_test_split_and_the_held_out(made: BundledRecipe) -> N
     scores = made.scores(made.new_model(made.tokenizer()).eval())
     assert set(scores) == {
         "talk_test_wer",
+        "talk_test_greedy_wer",
         "talk_test_decoder_wer",
         "talk_held_out_wer",
+        "talk_held_out_greedy_wer",
         "talk_held_out_decoder_wer",
     }
     assert all(score >= 0 for score in scores.values())

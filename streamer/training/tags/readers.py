@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -245,20 +246,29 @@ def find_audio(base: Path, row: Row) -> Path | None:
 def draw_folds(clips: Sequence[Clip], folds: int, seed: int) -> list[Clip]:
     """The clips with folds from 1 to `folds` drawn at random, label by label, where they have none.
 
-    Of a recording's several labels the rarest counts. Tests, and clips without labels, keep what they have.
+    Of a recording's several labels the rarest counts. Takes of one recording that are named as ESC-50 names
+    them (`2-103426-A`, `2-103426-B`) share a fold. Tests, and clips without labels, keep what they have.
     """
     count = Counter(name for clip in clips for name in clip.labels)
-    rarest: dict[str, list[int]] = {}
+    rarest: dict[str, dict[str, list[int]]] = {}
     for i, clip in enumerate(clips):
         if clip.labels and clip.fold == 0:
-            rarest.setdefault(min(clip.labels, key=lambda name: (count[name], name)), []).append(i)
+            name = min(clip.labels, key=lambda name: (count[name], name))
+            take = _TAKE.search(Path(clip.path).stem)
+            origin = Path(clip.path).stem[: take.start()] if take else str(i)
+            rarest.setdefault(name, {}).setdefault(origin, []).append(i)
     out = list(clips)
     rng = random.Random(seed)
     turn = 0
     for name in sorted(rarest):
-        rows = rarest[name]
-        rng.shuffle(rows)
-        for i in rows:
-            out[i] = replace(out[i], fold=1 + turn % folds)
+        origins = list(rarest[name].values())
+        rng.shuffle(origins)
+        for rows in origins:
+            for i in rows:
+                out[i] = replace(out[i], fold=1 + turn % folds)
             turn += 1
     return out
+
+
+_TAKE = re.compile(r"(?<=\d)-[A-Z](-\d+)?$")
+"""What ESC-50's names end in: the take, and the class's number."""

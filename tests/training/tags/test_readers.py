@@ -162,3 +162,13 @@ def test_drawn_folds_share_every_label_out_evenly() -> None:
     assert [clip.fold for clip in drawn[-2:]] == [0, TEST_FOLD]
     assert draw_folds(clips, 5, seed=0) == drawn
     assert draw_folds(clips, 5, seed=1) != drawn
+
+
+def test_takes_of_one_recording_share_a_fold() -> None:
+    names = [f"{n}-{100 + n}-{take}.ogg" for n in range(9) for take in "ABC"]
+    clips = [Clip(name, name, "g", labels=("Rain",)) for name in names]
+    folds: dict[str, set[int]] = {}
+    for clip in draw_folds(clips, 3, seed=0):
+        folds.setdefault(clip.path.rsplit("-", 1)[0], set()).add(clip.fold)
+    assert all(len(found) == 1 for found in folds.values())
+    assert {fold for found in folds.values() for fold in found} == {1, 2, 3}
