@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.spelling import SPACE, SpellingTokenizer
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
-from streamer.asr.transcriber import make_transcriber
+from streamer.asr.transcriber import Wordless, make_transcriber
 from streamer.asr.words import TimedWord
 from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
@@ -58,12 +58,14 @@ class Result:
     """What one encoding gave: a transcript with word times in frames, and scores (windows, labels) in [0, 1].
 
     frames: the frame that each token was heard in; of a finished utterance only the CTC branch tells.
+    emotion: a score for each label of a checkpoint that judges how something was said.
     """
 
     decoded: Decoded | None = None
     words: list[TimedWord] = field(default_factory=list)
     frames: tuple[int, ...] = ()
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    emotion: tuple[float, ...] = ()
 
 
 def context_for(samples: int, short: bool) -> int:
@@ -142,9 +144,17 @@ class Engine:
         encoder: Whisper | SpeechEncoder = model.model if isinstance(model, LoadedModel) else model.encoder
         self._encoder = encoder.to(dtype).eval()
         self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words)
+        self._emotion = model.emotion if isinstance(model, LoadedSpeech) else None
+        if self._emotion is not None:
+            self._emotion.head.to(dtype)
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
         self.encoder_passes = self.tokens = 0
         self.seconds = 0.0
+
+    @property
+    def writes(self) -> bool:
+        """Whether it gives words at all: what only judges how they were said does not."""
+        return not isinstance(self._transcriber, Wordless)
 
     def context(self, samples: int) -> int:
         """Samples that a window of so many is padded to.
@@ -165,26 +175,41 @@ class Engine:
             raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
         length = contexts.pop()
         pooled = self._tags is not None and any(r.windows for r in requests)
-        encoding = self._encode([r.samples for r in requests], length, pooled)
+        encoding, emotions = self._encode([r.samples for r in requests], length, pooled)
         self.encoder_passes += len(requests)
         scores = self._scores(requests, encoding)
-        results = [self._read(r, encoding, i, scores[i]) for i, r in enumerate(requests)]
+        results = [self._read(r, encoding, i, scores[i], emotions[i]) for i, r in enumerate(requests)]
         self.tokens += sum(len(d.tokens) - d.prefix_length for r in results if (d := r.decoded) is not None)
         self.seconds += time.perf_counter() - began
         return results
 
-    def _encode(self, clips: Sequence[NDArray[np.float32]], length: int, pooled: bool) -> Encoding:
+    def _encode(
+        self, clips: Sequence[NDArray[np.float32]], length: int, pooled: bool
+    ) -> tuple[Encoding, list[tuple[float, ...]]]:
+        """One encoding of all, and for each how it was said, where the checkpoint judges that."""
+        nothing: list[tuple[float, ...]] = [()] * len(clips)
         if isinstance(self._encoder, SpeechEncoder):
-            return Encoding(self._encoder(clips).states, None)
+            frames = self._encoder(clips)
+            judged = self._emotion.scores(frames).tolist() if self._emotion is not None else None
+            return Encoding(frames.states, None), nothing if judged is None else [
+                tuple(row) for row in judged
+            ]
         n_mels = self._encoder.dims.n_mels
         mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
-        return self._encoder.encode(torch.from_numpy(np.stack(mels)), pooled)
+        return self._encoder.encode(torch.from_numpy(np.stack(mels)), pooled), nothing
 
     def _frames(self, samples: int) -> int:
         """Frames of the encoding that are audio."""
         return frames_of(samples) if isinstance(self._encoder, SpeechEncoder) else samples // FRAME
 
-    def _read(self, request: Request, encoding: Encoding, i: int, scores: NDArray[np.float32]) -> Result:
+    def _read(
+        self,
+        request: Request,
+        encoding: Encoding,
+        i: int,
+        scores: NDArray[np.float32],
+        emotion: tuple[float, ...],
+    ) -> Result:
         if request.text is None:
             return Result(scores=scores)
         transcript = self._transcriber.read(
@@ -193,7 +218,7 @@ class Engine:
             self._frames(len(request.samples)),
             request.prefix_frames,
         )
-        return Result(transcript.decoded, transcript.words, transcript.frames, scores)
+        return Result(transcript.decoded, transcript.words, transcript.frames, scores, emotion)
 
     def _scores(self, requests: Sequence[Request], encoding: Encoding) -> list[NDArray[np.float32]]:
         """(windows, labels) for each request. Windows of one length go through the head together."""

@@ -129,6 +129,21 @@ class TranscriptFinal(Event):
     latency_ms: Annotated[float, Field(description="From the endpoint's decision to this event.")]
 
 
+class Emotion(Event):
+    """How an utterance was said, by a checkpoint that judges that: of a voice, not of a person."""
+
+    type: Literal["emotion"] = "emotion"
+    utterance: int
+    start: float
+    end: float
+    label: Annotated[str, Field(description="The likeliest class, empty where there are dimensions.")]
+    kind: Annotated[
+        Literal["classes", "dimensions"],
+        Field(description="Probabilities of classes, or a value for each dimension such as arousal."),
+    ]
+    scores: dict[str, float]
+
+
 class Tag(BaseModel):
     """One sound label and its score."""
 
@@ -229,6 +244,7 @@ AnyEvent = Annotated[
     | SpeechStopped
     | TranscriptPartial
     | TranscriptFinal
+    | Emotion
     | SoundTags
     | SoundStarted
     | SoundStopped
@@ -246,6 +262,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     SpeechStopped,
     TranscriptPartial,
     TranscriptFinal,
+    Emotion,
     SoundTags,
     SoundStarted,
     SoundStopped,

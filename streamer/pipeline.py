@@ -69,6 +69,9 @@ def _fitting(config: Config, engine: Engine, languages: list[str]) -> Config:
                 model.window,
                 config.sounds.window,
             )
+    if not engine.writes:
+        log.warning("The model %s judges utterances and writes no words", model.name)
+        config = config.model_copy(update={"live": config.live.model_copy(update={"partials": False})})
     if not config.live.captions:
         if not config.sounds.enabled:
             raise ConfigError(

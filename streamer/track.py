@@ -13,6 +13,7 @@ from streamer.asr.words import TimedWord
 from streamer.config import Config
 from streamer.engine import Request, Result
 from streamer.events import (
+    Emotion,
     Event,
     SoundStarted,
     SoundStopped,
@@ -22,6 +23,7 @@ from streamer.events import (
     Word,
 )
 from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.emotion import EmotionHead
 from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
 from streamer.tagging.detector import Change, Detector, Onset, top_k
@@ -38,6 +40,7 @@ class Track:
         self._config = config
         self._labels = model.labels
         self._tokenizer = tokenizer
+        self._emotion = model.emotion if isinstance(model, LoadedSpeech) else None
         self._policy: Policy = make_policy(config.live, tokenizer)
         self._utterance = 0
         self._frames: tuple[int, ...] = ()
@@ -117,6 +120,8 @@ class Track:
                 yield from self._partial(p, result)
             elif p.kind is Kind.FINAL:
                 yield self._final(p, result)
+                if self._emotion is not None and result.emotion:
+                    yield self._judged(p, self._emotion, result.emotion)
         elif self._detector is not None and p.kind in (Kind.SILENT, Kind.END):
             is_over = p.kind is Kind.END
             yield from map(self._change, (self._detector.flush if is_over else self._detector.silence)(p.end))
@@ -192,6 +197,18 @@ class Track:
             avg_logprob=round(decoded.avg_logprob, 4),
             no_speech_prob=round(decoded.no_speech_prob, 4),
             latency_ms=round(1000 * (time.monotonic() - p.decided), 1),
+        )
+
+    def _judged(self, p: Pass, head: EmotionHead, scores: tuple[float, ...]) -> Event:
+        likeliest = head.labels[scores.index(max(scores))]
+        return Emotion(
+            stream=self.stream,
+            utterance=p.utterance,
+            start=to_seconds(p.start),
+            end=to_seconds(p.end),
+            label=likeliest if head.kind == "classes" else "",
+            kind=head.kind,
+            scores={label: round(score, 4) for label, score in zip(head.labels, scores, strict=True)},
         )
 
     def _word(self, p: Pass, word: TimedWord) -> Word:

@@ -163,5 +163,5 @@ def test_what_it_cannot_do(checkpoint: tuple[Path, Any], settings: dict[str, str
 
 def test_an_encoder_without_words(tmp_path: Path) -> None:
     save_speech(tmp_path, kind="Model")
-    with pytest.raises(ConfigError, match="expected a checkpoint with a CTC head"):
+    with pytest.raises(ConfigError, match="expected a checkpoint with a CTC head for words"):
         load_engine(ModelConfig(name=str(tmp_path), threads=1))

@@ -17,7 +17,7 @@ from streamer.asr.decode import Decoded, DecodeOptions, decode
 from streamer.asr.ngram import WordModel
 from streamer.asr.opinion import opinions
 from streamer.asr.search import Found, Search, SearchOptions
-from streamer.asr.spelling import as_known
+from streamer.asr.spelling import SPACE, SpellingTokenizer, as_known
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, attended_frames, word_times
 from streamer.errors import ConfigError
@@ -74,6 +74,20 @@ class DecoderTranscriber:
             return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
         new = decoded.attended if options.frontier is not None else attended_frames(decoded, frames)
         return Transcript(decoded, [], (*prefix_frames, *new))
+
+
+class Wordless:
+    """Nothing writes: the checkpoint judges utterances only."""
+
+    def __init__(self) -> None:
+        self._tokenizer = SpellingTokenizer.of([SPACE])
+
+    def read(
+        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+    ) -> Transcript:
+        """See Transcriber: always the empty text."""
+        nothing = torch.zeros(frames, 1, device=states.device)  # every frame is blank
+        return Transcript(decode_ctc(nothing, self._tokenizer, options, prefix_frames).decoded, [])
 
 
 class CtcTranscriber:
@@ -154,9 +168,11 @@ def make_transcriber(
     """
     if isinstance(model, LoadedSpeech):
         if model.ctc is None:
+            if model.emotion is not None:
+                return Wordless()
             raise ConfigError(
-                f"expected a checkpoint with a CTC head, that is words; found {model.name}, an encoder "
-                "without one: `streamer features` gives its hidden states"
+                f"expected a checkpoint with a CTC head for words, or one that judges emotion; found "
+                f"{model.name}, an encoder with neither: `streamer features` gives its hidden states"
             )
         return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words)
     chosen = model.info.text.decoder if decoder == "auto" else decoder

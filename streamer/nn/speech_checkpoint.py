@@ -1,4 +1,4 @@
-"""Loads wav2vec 2.0, HuBERT and WavLM checkpoints in Hugging Face's layout, with their CTC heads."""
+"""Loads wav2vec 2.0, HuBERT and WavLM checkpoints in Hugging Face's layout, with their heads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from streamer.errors import CheckpointError, MissingExtraError
 from streamer.labels import Label
+from streamer.nn.emotion import EmotionHead, load_emotion
 from streamer.nn.fill import fill
 from streamer.nn.hugging_face import CONFIG, name_of, read_json, read_tensors
 from streamer.nn.letters import Letters, LettersHead, read_letters
@@ -23,11 +24,14 @@ FAMILIES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 """model_type in config.json, which is also the prefix of the encoder's tensors -> transformers' classes."""
 
 CTC = "ForCTC"
-ARCHITECTURES = ("Model", "ForPreTraining", CTC)
+EMOTION = ("ForSequenceClassification", "ForSpeechClassification")
+"""Hugging Face's own, and soxan's."""
+ARCHITECTURES = ("Model", "ForPreTraining", CTC, *EMOTION)
 """What may follow the family's name in `architectures`."""
 
 PREPROCESSOR = "preprocessor_config.json"
 _ONLY_FOR_TRAINING = ("masked_spec_embed", "quantizer.", "project_hid.", "project_q.")
+_HEADS = ("lm_head.", "classifier.", "projector.", "layer_weights")
 _WEIGHT_NORM = (
     ("weight_g", "parametrizations.weight.original0"),
     ("weight_v", "parametrizations.weight.original1"),
@@ -46,7 +50,8 @@ class SpeechInfo:
 class LoadedSpeech:
     """A checkpoint, ready to use: modules in float32 and evaluation mode.
 
-    ctc, letters: of a CTC checkpoint. It hears no sounds: what `LoadedModel` says of those is nothing here.
+    ctc, letters: of a CTC checkpoint. emotion: of one that judges utterances. It hears no sounds: what
+    `LoadedModel` says of those is nothing here.
     """
 
     name: str
@@ -54,6 +59,7 @@ class LoadedSpeech:
     encoder: SpeechEncoder
     ctc: LettersHead | None = None
     letters: Letters | None = None
+    emotion: EmotionHead | None = None
     tags: None = None
     labels: tuple[Label, ...] = ()
     thresholds: tuple[float, ...] = ()
@@ -78,7 +84,9 @@ def load_speech(directory: Path, language: str = "en") -> LoadedSpeech:
     _check_convolutions(config, directory / CONFIG)
     tensors = read_tensors(directory)
     encoder = SpeechEncoder(_body(family, config, tensors, directory), _normalises(directory))
-    ctc = letters = None
+    ctc = letters = emotion = None
+    if architecture in EMOTION:
+        emotion = load_emotion(config, tensors, encoder.n_state, encoder.n_layer, directory)
     if architecture == CTC:
         head = part(tensors, "lm_head.")
         outputs = len(head["bias"]) if "bias" in head else int(config.get("vocab_size", 32))
@@ -91,7 +99,7 @@ def load_speech(directory: Path, language: str = "en") -> LoadedSpeech:
             "Expected the layer lm_head of a CTC model",
         )
     info = SpeechInfo(f"a {FAMILIES[family]} checkpoint as published", (language,))
-    return LoadedSpeech(name_of(directory), info, encoder, ctc, letters)
+    return LoadedSpeech(name_of(directory), info, encoder, ctc, letters, emotion)
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -142,7 +150,7 @@ def _body(
     prefix = f"{family}."
     mine = part(tensors, prefix)
     if not mine:  # a bare encoder's names have no prefix
-        mine = {name: tensor for name, tensor in tensors.items() if not name.startswith("lm_head.")}
+        mine = {name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)}
     mine = {name: tensor for name, tensor in mine.items() if not name.startswith(_ONLY_FOR_TRAINING)}
     for old, new in _WEIGHT_NORM:
         mine = {name.replace(f"conv.{old}", f"conv.{new}"): tensor for name, tensor in mine.items()}

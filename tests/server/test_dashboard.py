@@ -17,6 +17,7 @@ import pytest
 from streamer.bus import Bus
 from streamer.config import ServerConfig
 from streamer.events import (
+    Emotion,
     ErrorEvent,
     Level,
     SoundStarted,
@@ -196,6 +197,25 @@ def test_words_grow_and_are_replaced_by_their_final(page: Any, daemon: Daemon) -
     bus.publish(final(name, 2, ""))
     expect(partial).to_have_count(0)
     assert texts(page, name) == ["the quick brown fox"]
+
+
+def test_how_something_was_said_stands_behind_it(page: Any, daemon: Daemon) -> None:
+    name, bus = daemon.live("hall"), daemon.bus
+
+    def emotion(number: int, label: str, scores: dict[str, float]) -> Emotion:
+        kind: Any = "classes" if label else "dimensions"
+        return Emotion(stream=name, start=0, end=2, utterance=number, label=label, kind=kind, scores=scores)
+
+    bus.publish(final(name, 1, "the quick brown fox"))
+    bus.publish(emotion(1, "joy", {"anger": 0.07, "joy": 0.93}))
+    line = page.get_by_test_id("final")
+    expect(line.get_by_test_id("emotion")).to_have_text("joy 93%")
+    expect(line.locator(".text")).to_contain_text("the quick brown fox")
+    # Without words the judgement has a line of its own, with every dimension's value.
+    bus.publish(final(name, 2, ""))
+    bus.publish(emotion(2, "", {"arousal": 0.61, "valence": 0.4}))
+    judged = page.get_by_test_id("judged")
+    expect(judged.get_by_test_id("emotion")).to_have_text("arousal 0.61 · valence 0.40")
 
 
 def test_sounds_become_cards_cues_and_for_danger_a_banner(page: Any, daemon: Daemon) -> None:

@@ -44,6 +44,10 @@ EXAMPLES: list[Event] = [
         words=[events.Word(text="hello", start=0.6, end=1.2, probability=0.9)],
         language="en", avg_logprob=-0.2, no_speech_prob=0.01, latency_ms=80,
     ),
+    events.Emotion(
+        stream="a", seq=6, utterance=1, start=0.5, end=1.5, label="joy", kind="classes",
+        scores={"joy": 0.9, "anger": 0.1},
+    ),
     events.SoundTags(seq=7, start=0, end=4, tags=[events.Tag(label="Dog", id="/m/0bt9lr", score=0.8)]),
     events.SoundStarted(stream="a", seq=8, sound=1, label="Dog", start=2, score=0.8),
     events.SoundStopped(stream="a", seq=9, sound=1, label="Dog", start=2, end=3, peak=0.9),

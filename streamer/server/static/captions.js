@@ -68,6 +68,10 @@ export class Captions {
       if (!event.text.trim()) return this.remove(key);
       const { text, end, words, language, time, latency_ms: latency } = event;
       Object.assign(this.line(key, { stream, start }), { kind: "final", text, start, end, words, language, time, latency });
+    } else if (event.type === "emotion") {
+      const line = this.lines.get(key);
+      if (line) this.change(Object.assign(line, { emotion: event }));
+      else this.line(key, { stream, start, end: event.end, kind: "judged", time: event.time, emotion: event });
     } else if (event.type === "sound.started" && !isSpeech(event.label)) {
       this.line(`sound/${key}`, { stream, start, kind: "cue", text: event.label, time: event.time });
     }
@@ -128,7 +132,7 @@ export class Captions {
     const { element, kind } = line;
     const text = element.querySelector(".text");
     element.className = `line ${kind}`;
-    element.dataset.testid = { partial: "partial", broken: "partial", final: "final", cue: "sound-cue", divider: "divider" }[kind];
+    element.dataset.testid = { partial: "partial", broken: "partial", final: "final", judged: "judged", cue: "sound-cue", divider: "divider" }[kind];
     if (line.stream !== null) {
       const when = element.querySelector(".when");
       setText(when, clock(line.start));
@@ -139,6 +143,9 @@ export class Captions {
     if (kind === "final") {
       if (/^[a-z]{2,3}$/.test(line.language)) text.lang = line.language;
       this.fillWords(text, line);
+      if (line.emotion) text.append(" ", feeling(line.emotion));
+    } else if (kind === "judged") {
+      text.append(feeling(line.emotion));
     } else if (kind === "cue") {
       const [main, rest] = labelParts(line.text);
       text.append(`[${main}]`, span("cue-who", line.stream));
@@ -186,6 +193,17 @@ export class Captions {
     if (line.latency !== undefined) facts.push(`${Math.round(line.latency)} ms after the end of speech`);
     return { element: when, title: line.time ? `Heard at ${wall(line.time)}` : "Being spoken", text: facts.join(" · ") };
   }
+}
+
+/** How an utterance was said: the likeliest class, or every dimension's value; the tooltip has all. */
+function feeling({ kind, label, scores }) {
+  const all = Object.entries(scores).sort((a, b) => b[1] - a[1]);
+  const classes = kind === "classes";
+  const told = ([name, score]) => (classes ? `${name} ${Math.round(score * 100)}%` : `${name} ${score.toFixed(2)}`);
+  const element = span("emotion", classes ? told([label, scores[label]]) : all.map(told).join(" · "));
+  element.dataset.testid = "emotion";
+  element.title = `Sounds like: ${all.map(told).join(", ")}`;
+  return element;
 }
 
 function span(name, text) {

@@ -1,7 +1,7 @@
 // The websocket: reconnects by itself, catches up from the last sequence number, never shows an event twice.
 
 const ALWAYS = [
-  "stream.state", "stream.gap", "speech.started", "speech.stopped", "transcript.final",
+  "stream.state", "stream.gap", "speech.started", "speech.stopped", "transcript.final", "emotion",
   "sound.started", "sound.stopped", "stats", "error",
 ];
 const WATCHED = [...ALWAYS, "transcript.partial", "sound.tags", "level"];
