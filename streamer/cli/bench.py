@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamer.cli.bench_daemon import idle, start, streams
 from streamer.cli.bench_engine import engine
 from streamer.cli.output import emit, json_option, table
 
@@ -23,7 +24,8 @@ def bench() -> None:
     """Measure what things cost on this machine. Other work beside it slows everything down."""
 
 
-bench.add_command(engine)
+for command in (engine, start, idle, streams):
+    bench.add_command(command)
 
 
 @bench.command(short_help="Tag heads beside the encoder that they read.")
