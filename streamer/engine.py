@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import time
@@ -107,6 +109,12 @@ def choose_precision(config: ModelConfig) -> torch.dtype:
     if config.precision == "auto":
         return torch.bfloat16 if _cpu_flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
+def _give_back() -> None:
+    """Return to the system what loading has freed. glibc keeps it otherwise: 50 MB with the bundled model."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cpu_flags() -> set[str]:
@@ -244,3 +252,4 @@ class Engine:
         self.run([Request(noise, options, windows=windows)])
         self.encoder_passes = self.tokens = 0
         self.seconds = 0.0
+        _give_back()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from streamer.errors import CheckpointError
 
@@ -16,9 +15,26 @@ M = TypeVar("M", bound=nn.Module)
 
 _SHOWN = 4
 
-LARGE = 200_000_000
-"""Parameters from which a module is made without memory first. Torch's device for that
-takes a second to import what it needs; drawing unused weights takes a quarter of one for 24 million."""
+
+class Undrawn(TorchFunctionMode):
+    """Modules made within get no first weights: their memory is reserved, but nothing is written to it.
+
+    Torch's own way, the device `meta`, takes a second to import what it needs.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Leave out what would draw or set a parameter's values."""
+        del types
+        given = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__ or func is Tensor.normal_:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def fill(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path, advice: str) -> M:
@@ -27,8 +43,7 @@ def fill(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path
     Raises CheckpointError where a name is missing or unexpected or a shape differs; `advice` ends the
     message.
     """
-    large = sum(tensor.numel() for tensor in tensors.values()) > LARGE
-    with torch.device("meta") if large else nullcontext():
+    with Undrawn():
         module = make()
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     missing = [f"{name} {wanted[name]}" for name in wanted if name not in tensors]

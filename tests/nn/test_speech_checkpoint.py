@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamer.errors import CheckpointError
-from streamer.nn import fill
 from streamer.nn.speech_checkpoint import is_speech, load_speech
 from tests.tiny_speech import edit, save_speech
 
@@ -47,13 +46,6 @@ def test_names_of_older_files_and_pickles(tmp_path: Path) -> None:
     rename(tmp_path, "parametrizations.weight.original1", "weight_v")
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    assert torch.equal(load_speech(tmp_path).encoder([torch.ones(4000).numpy()]).states, before)
-
-
-def test_large_models_are_made_without_memory_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_speech(tmp_path, "wavlm", large=True)
-    before = load_speech(tmp_path).encoder([torch.ones(4000).numpy()]).states
-    monkeypatch.setattr(fill, "LARGE", 0)
     assert torch.equal(load_speech(tmp_path).encoder([torch.ones(4000).numpy()]).states, before)
 
 
