@@ -181,6 +181,14 @@ class StreamConfig(Section):
 
     source: str
     name: str = ""
+    model: str = ""
+    """Another model than `model.name`, for this stream alone; it then needs a name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StreamConfig:
+        if self.model and not self.name:
+            raise ValueError(f"a stream with a model of its own ({self.model}) needs a name")
+        return self
 
 
 class ServerConfig(Section):

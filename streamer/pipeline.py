@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from streamer.audio.ring import Block, Gap, Ring
@@ -19,12 +19,12 @@ from streamer.bus import Bus
 from streamer.config import Config
 from streamer.ear import Ear
 from streamer.engine import Engine, load_engine
-from streamer.errors import ConfigError, ProtocolError, StreamerError
+from streamer.errors import ProtocolError, StreamerError
 from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamStats
+from streamer.fitting import Fitted, languages
 from streamer.passes import Kind, Pass
 from streamer.scheduler import Scheduler
 from streamer.stream import Stream
-from streamer.tagging.detector import validate_labels
 from streamer.timebase import SAMPLE_RATE, to_samples
 from streamer.track import Track
 from streamer.vad.base import make_vad
@@ -51,63 +51,34 @@ class ModelInfo:
     description: str = ""
 
 
-def _fitting(config: Config, engine: Engine, languages: list[str]) -> Config:
-    """The settings as this model can follow them.
-
-    Raises ConfigError for what it cannot do at all: better now than at the first utterance, or never.
-    """
-    model = engine.model
-    if config.sounds.enabled and model.tags is None:
-        log.warning("The model %s has no tag head: words only, no sounds", model.name)
-        config = config.model_copy(update={"sounds": config.sounds.model_copy(update={"enabled": False})})
-    if config.sounds.enabled:
-        validate_labels(config.sounds, model.labels)
-        if model.window is not None and model.window > 2 * config.sounds.window:
-            log.warning(
-                "The tag head of %s was trained to judge %g s at once and is given %g s: set sounds.window",
-                model.name,
-                model.window,
-                config.sounds.window,
-            )
-    if not engine.writes:
-        log.warning("The model %s judges utterances and writes no words", model.name)
-        config = config.model_copy(update={"live": config.live.model_copy(update={"partials": False})})
-    if not config.live.captions:
-        if not config.sounds.enabled:
-            raise ConfigError(
-                f"nothing to do: live.captions is false, and sounds are off or {model.name} has no tag head. "
-                "Switch one of them on, or choose a model that hears sounds"
-            )
-        return config
-    language, task = config.model.language, config.model.task
-    if language not in ("auto", *languages):
-        raise ConfigError(
-            f"model.language is {language!r}, but {model.name} knows {', '.join(languages)} only: "
-            "choose one of these, 'auto', or another model"
-        )
-    if task == "translate" and not engine.tokenizer.is_multilingual:
-        raise ConfigError(f"model.task is 'translate', but {model.name} is not multilingual: choose another")
-    return config
-
-
 class Pipeline:
     """Build with `build`, `start`, `add` sources, and in the end `drain` and `stop`.
 
-    fast: files run as fast as the engine can and no pass is ever replaced.
+    fast: files run as fast as the engine can and no pass is ever replaced. others: engines of streams that
+    have their own, by the stream's name; `engine` hears all others. One thread runs them all.
     """
 
-    def __init__(self, config: Config, bus: Bus, engine: Engine, *, fast: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        engine: Engine,
+        *,
+        fast: bool = False,
+        others: Mapping[str, Engine] | None = None,
+    ) -> None:
         model = engine.model
+        self._fitted = Fitted.of(config, engine)
+        self._others = {name: Fitted.of(config, other) for name, other in (others or {}).items()}
+        labels = [label.name for one in self._engines for label in one.model.labels]
+        codes = [code for one in self._engines for code in languages(one)]
         self.model = ModelInfo(
-            model.name,
-            list(engine.tokenizer.languages) or list(model.info.languages),
-            [label.name for label in model.labels],
-            model.info.description,
+            model.name, list(dict.fromkeys(codes)), list(dict.fromkeys(labels)), model.info.description
         )
-        config = _fitting(config, engine, self.model.languages)
-        self._config, self.bus, self._engine = config, bus, engine
+        config = self._fitted.config
+        self._config, self.bus = config, bus
         self._scheduler = Scheduler(
-            lambda p: engine.context(len(p.samples)),
+            self._bucket,
             partial_patience=config.live.step,
             ambient_patience=config.sounds.window,
             backlog=to_samples(config.limits.backlog),
@@ -133,15 +104,24 @@ class Pipeline:
 
     @classmethod
     def build(cls, config: Config, bus: Bus, *, fast: bool = False) -> Pipeline:
-        """Load the model. Blocks for as long as that takes; raises ModelError, ConfigError."""
-        return cls(config, bus, load_engine(config.model), fast=fast)
+        """Load the model, and those of single streams. Blocks for so long; raises ModelError, ConfigError."""
+        engines = {config.model.name: load_engine(config.model)}
+        wanted = {stream.name: stream.model for stream in config.streams if stream.model}
+        for name in wanted.values():
+            if name not in engines:
+                # A tag head belongs to one encoder: another model has its own or none.
+                about = config.model.model_copy(update={"name": name, "tags": ""})
+                engines[name] = load_engine(about)
+        others = {stream: engines[name] for stream, name in wanted.items()}
+        return cls(config, bus, engines[config.model.name], fast=fast, others=others)
 
     # What may be called from any thread.
 
     def start(self) -> None:
         """Warm up and start listening."""
         began = time.monotonic()
-        self._engine.warm_up()
+        for engine in self._engines:
+            engine.warm_up()
         self._patience = max(STUCK, PATIENCE * (time.monotonic() - began))
         for thread in self._threads:
             thread.start()
@@ -151,8 +131,9 @@ class Pipeline:
         """Start a stream. Raises StreamerError where there is one of that name."""
         capacity = to_samples(self._config.limits.ring)
         ring = Ring(capacity, live=source.live, wake=self._wake.set)
-        ear = Ear(source.name, self._config, make_vad(self._config.vad))
-        track = Track(source.name, self._config, self._engine.model, self._engine.tokenizer)
+        fitted = self._of(source.name)
+        ear = Ear(source.name, fitted.config, make_vad(fitted.config.vad))
+        track = Track(source.name, fitted.config, fitted.engine.model, fitted.engine.tokenizer)
         stream = Stream(source, self.bus, ring, ear, track)
         with self._lock:
             if source.name in self._streams:
@@ -221,6 +202,19 @@ class Pipeline:
                 thread.join(5)
 
     # Helpers.
+
+    @property
+    def _engines(self) -> list[Engine]:
+        """Each once, the one that most streams have first."""
+        return list(dict.fromkeys(one.engine for one in (self._fitted, *self._others.values())))
+
+    def _of(self, stream: str) -> Fitted:
+        return self._others.get(stream, self._fitted)
+
+    def _bucket(self, p: Pass) -> tuple[int, int]:
+        """What passes of one batch have in common: the engine and the length of its context."""
+        engine = self._of(p.stream).engine
+        return id(engine), engine.context(len(p.samples))
 
     def _halt(self, streams: list[Stream], patience: float) -> None:
         """Close every ring, once its source's thread has ended or `patience` seconds are over for all.
@@ -325,7 +319,8 @@ class Pipeline:
             jobs = [(p, streams[p.stream]) for p in batch if p.stream in streams]
             requests = [stream.track.request(p) if p.needs_encoder else None for p, stream in jobs]
             wanted = [request for request in requests if request is not None]
-            results = iter(self._engine.run(wanted) if wanted else ())
+            # Passes of one batch have one engine.
+            results = iter(self._of(batch[0].stream).engine.run(wanted) if wanted else ())
             for (p, stream), request in zip(jobs, requests, strict=True):
                 result = next(results) if request is not None else None
                 stream.passes += request is not None

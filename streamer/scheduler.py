@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from streamer.passes import Kind, Pass
@@ -55,14 +55,14 @@ class _Waiting:
 class Scheduler:
     """See the module's docstring. Safe to use from the listener's and the worker's thread.
 
-    bucket: maps a pass to the context it will be padded to; only passes of one context share a batch.
+    bucket: maps a pass to its engine and the context it will be padded to; only passes of one share a batch.
     partial_patience, ambient_patience: seconds until a waiting pass of that kind is due.
     backlog: samples of utterances of one stream that may wait.
     """
 
     def __init__(
         self,
-        bucket: Callable[[Pass], int],
+        bucket: Callable[[Pass], Hashable],
         *,
         partial_patience: float,
         ambient_patience: float,

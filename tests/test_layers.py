@@ -42,7 +42,7 @@ LAYERS = [
     # One pass; and where checkpoints come from.
     {"engine", "encoders", "passes", "scheduler", "hub"},
     # Threads, and what is published.
-    {"ear", "track", "bus", "history", "stream", "pipeline"},
+    {"ear", "track", "bus", "history", "stream", "fitting", "pipeline"},
     # How well all that does.
     {"evaluation"},
     # Ways out, and training.
