@@ -106,6 +106,25 @@ class LiveConfig(Section):
         return self
 
 
+class GuardsConfig(Section):
+    """[guards]: which texts are not believed (see `streamer.asr.guards`)."""
+
+    enabled: bool = True
+    """false: every text is shown."""
+    no_speech: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """A decoder's text is suppressed where its no-speech probability is above this …"""
+    logprob: float = -1.0
+    """… and its mean log-probability below this."""
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Suppressed is what has a mean token probability below this."""
+    compression: Annotated[float, Field(gt=1)] = 2.4
+    """Suppressed is what compresses by more than this: it repeats itself."""
+    speech: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Suppressed is what the tag head never took for speech with a score from this on …"""
+    sound: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """… while it took it for something else with a score from this on."""
+
+
 class LabelConfig(Section):
     """[sounds.labels."NAME"]: what differs for one label."""
 
@@ -232,6 +251,7 @@ class Config(Section):
     vad: VadConfig = VadConfig()
     segment: SegmentConfig = SegmentConfig()
     live: LiveConfig = LiveConfig()
+    guards: GuardsConfig = GuardsConfig()
     sounds: SoundsConfig = SoundsConfig()
     source: SourceConfig = SourceConfig()
     server: ServerConfig = ServerConfig()

@@ -214,6 +214,9 @@ class StreamStats(BaseModel):
     ambient_stretched: Annotated[int, Field(description="Ambient passes skipped under load.")]
     finals: int
     finals_waiting: int
+    suppressed: Annotated[
+        dict[str, int], Field(description="Finals whose text was not believed, by the reason.")
+    ] = {}
 
 
 class Stats(Event):

@@ -109,6 +109,7 @@ class Stream:
             ambient_stretched=stretched,
             finals=self.track.finals,
             finals_waiting=finals_waiting,
+            suppressed=dict(self.track.suppressed),
         )
 
     def _run_source(self) -> None:

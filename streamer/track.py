@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
 
 from streamer.asr.attended import Frontier
-from streamer.asr.decode import DecodeOptions
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.guards import Opinion, Reason, judge
 from streamer.asr.policy import Hypothesis, Policy, make_policy, to_frames
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord
@@ -26,8 +31,10 @@ from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.emotion import EmotionHead
 from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
-from streamer.tagging.detector import Change, Detector, Onset, top_k
+from streamer.tagging.detector import SPEECH, Change, Detector, Onset, top_k
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to_seconds
+
+log = logging.getLogger(__name__)
 
 
 class Track:
@@ -61,6 +68,11 @@ class Track:
         self.position = 0
         """Sample index up to which everything has been inferred."""
         self.finals = 0
+        self.suppressed: dict[str, int] = {}
+        """Finals whose text was not believed, by the reason."""
+        self._opinion: tuple[int, Opinion] | None = None
+        """The tag head's of an utterance, by its number."""
+        self._speech = np.array([label.name in SPEECH for label in model.labels], bool)
 
     def request(self, p: Pass) -> Request | None:
         """What the engine shall do for a pass that needs it; None where nothing of it is wanted any more.
@@ -139,6 +151,10 @@ class Track:
                 tags=top_k(scores, self._labels, self._config.sounds.top_k),
             )
             yield from map(self._change, self._detector.push(start, end, scores))
+            if p.has_text and self._speech.any() and not self._speech.all():
+                speech, sound = float(scores[self._speech].max()), float(scores[~self._speech].max())
+                before = self._opinion_of(p) or Opinion()
+                self._opinion = (p.utterance, before.and_also(speech, sound))
 
     def _change(self, change: Change) -> Event:
         label = change.label
@@ -164,7 +180,7 @@ class Track:
     def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
         decoded = result.decoded
         assert decoded is not None
-        if decoded.lost:
+        if decoded.lost or self._suppressed(p, decoded):
             return
         if len(p.samples) <= self._uncut:
             heard = len(p.samples) // FRAME
@@ -186,18 +202,36 @@ class Track:
         decoded = result.decoded
         assert decoded is not None
         self.finals += 1
+        words = result.words
+        if reason := self._suppressed(p, decoded):
+            self.suppressed[reason.value] = self.suppressed.get(reason.value, 0) + 1
+            # What has been called stable stays.
+            stable = self._tokenizer.decode(decoded.tokens[: decoded.prefix_length]).strip()
+            decoded = replace(decoded, text=stable)
+            words = _first_words(words, decoded.text)
         return TranscriptFinal(
             stream=self.stream,
             utterance=p.utterance,
             start=to_seconds(p.start),
             end=to_seconds(p.end),
             text=decoded.text,
-            words=[self._word(p, word) for word in result.words],
+            words=[self._word(p, word) for word in words],
             language=decoded.language,
             avg_logprob=round(decoded.avg_logprob, 4),
             no_speech_prob=round(decoded.no_speech_prob, 4),
             latency_ms=round(1000 * (time.monotonic() - p.decided), 1),
         )
+
+    def _opinion_of(self, p: Pass) -> Opinion | None:
+        """What the tag head makes of a pass's utterance so far; requests may be one utterance ahead of it."""
+        return self._opinion[1] if self._opinion is not None and self._opinion[0] == p.utterance else None
+
+    def _suppressed(self, p: Pass, decoded: Decoded) -> Reason | None:
+        """Why a text is not believed, if it is not."""
+        reason = judge(decoded, self._config.guards, self._opinion_of(p))
+        if reason is not None:
+            log.debug("%s, utterance %d: %r suppressed: %s", p.stream, p.utterance, decoded.text, reason)
+        return reason
 
     def _judged(self, p: Pass, head: EmotionHead, scores: tuple[float, ...]) -> Event:
         likeliest = head.labels[scores.index(max(scores))]
@@ -218,3 +252,14 @@ class Track:
             end=min(to_seconds(p.start + word.end * FRAME), to_seconds(p.end)),
             probability=round(word.probability, 3),
         )
+
+
+def _first_words(words: list[TimedWord], text: str) -> list[TimedWord]:
+    """As many of a text's words as its beginning `text` has letters for."""
+    kept, left = [], len(text.replace(" ", ""))
+    for word in words:
+        left -= len(word.text.replace(" ", ""))
+        if left < 0:
+            break
+        kept.append(word)
+    return kept

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamer.audio.ring import Ring
 from streamer.audio.source import Report, StateChange
 from streamer.bus import Bus
-from streamer.config import Config
+from streamer.config import Config, GuardsConfig
 from streamer.engine import Engine, Result
 from streamer.errors import ConfigError, ModelError, ProtocolError, StreamerError
 from streamer.events import Event, SourceState
@@ -102,12 +102,13 @@ def cut(audio: NDArray[np.float32], sizes: Callable[[], int]) -> list[NDArray[np
 def run(
     sources: list[Any], config: Config | None = None, engine: Engine | None = None, fast: bool = True
 ) -> tuple[list[Event], Pipeline]:
-    """Everything that was published for these sources."""
+    """Everything that was published for these sources, what random weights make of speech included."""
+    believing = {"guards": GuardsConfig(enabled=False)}
     bus = Bus(1000)
     events: list[Event] = []
     bus.add_sink(events.append)
     engine = engine or Engine(tiny_model(), tiny_tokenizer())
-    pipeline = Pipeline(config or Config(), bus, engine, fast=fast)
+    pipeline = Pipeline((config or Config()).model_copy(update=believing), bus, engine, fast=fast)
     pipeline.start()
     for source in sources:
         pipeline.add(source)

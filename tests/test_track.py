@@ -22,6 +22,7 @@ from streamer.config import Config
 from streamer.ear import Ear
 from streamer.engine import Engine, Request, Result
 from streamer.events import Event, SoundStarted, SoundStopped, SoundTags, TranscriptFinal, TranscriptPartial
+from streamer.labels import Label
 from streamer.passes import Kind, Pass
 from streamer.scheduler import Scheduler
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, to_samples, to_seconds
@@ -352,6 +353,49 @@ def test_nothing_understood_gives_no_partial_and_an_empty_final() -> None:
     final = do(track, a_pass(Kind.FINAL, 0, 1.0, 1), "---")[-1]
     assert isinstance(final, TranscriptFinal)
     assert (final.text, final.words) == ("", [])
+
+
+def doubtful(track: Track, p: Pass, path: str, words: Any = ()) -> list[Event]:
+    """A pass whose text has little probability."""
+    request = track.request(p)
+    assert request is not None
+    result = answer(request, path, words=words)
+    assert result.decoded is not None
+    unsure = replace(result.decoded, logprobs=np.full(len(result.decoded.tokens), -3.0, np.float32))
+    return list(track.events(p, request, replace(result, decoded=unsure)))
+
+
+def test_a_text_that_is_not_believed_is_counted_and_not_shown() -> None:
+    track = make()
+    assert not [e for e in doubtful(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd") if "script" in e.type]
+    words = [TimedWord("ab", 1, 2, 0.05), TimedWord("cd", 5, 6, 0.05)]
+    final = doubtful(track, a_pass(Kind.FINAL, 0, 2.0, 1), "-ab- cd", words)[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert (final.text, final.words) == ("", [])
+    assert track.suppressed == {"unsure": 1}
+    # A final is told in any case, and nothing of the refused partial became stable.
+    assert track.finals == 1
+
+
+def test_what_is_stable_outlives_a_doubtful_final() -> None:
+    track = make()
+    do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd")
+    words = [TimedWord("ab", 1, 2, 0.05), TimedWord("cd", 5, 6, 0.05), TimedWord("ef", 9, 10, 0.05)]
+    final = doubtful(track, a_pass(Kind.FINAL, 0, 2.0, 1), "-ab- cd- ef", words)[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert (final.text, [w.text for w in final.words]) == ("ab", ["ab"])
+
+
+def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
+    labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
+    said = {}
+    for name, scores in (("music", (0.0, 0.9, 0.1)), ("talk", (0.0, 0.9, 0.8))):
+        track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
+        do(track, a_pass(Kind.PARTIAL, 0, 0.8, 1), "-ab- cd", scores=scores)
+        final = do(track, a_pass(Kind.FINAL, 0, 2.0, 1), "-ab- cd", scores=scores)[-1]
+        assert isinstance(final, TranscriptFinal)
+        said[name] = (final.text, track.suppressed)
+    assert said == {"music": ("", {"sound": 1}), "talk": ("ab cd", {})}
 
 
 def test_words_are_on_the_streams_clock() -> None:

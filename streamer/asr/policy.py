@@ -8,6 +8,18 @@ hypotheses have in common will not change, which needs a pass more.
 Stable tokens are the forced prefix of every later decode, the final's included, so that they cannot
 change. Only whole words become stable: one is whole where another begins behind it. What was heard longer
 ago than the largest lag becomes stable in any case, so that nothing waits for hypotheses that never agree.
+
+A first version of the bundled model, its CTC branch without a word model, on 15 utterances of AN4 and 15 of
+LibriSpeech, a partial every 0.8 s, computing not counted; seconds from a word's end until it is stable,
+words of the finals that differ from an offline run's, and words taken back for each word:
+
+| policy | median | 95 % | differ | taken back |
+| --- | --- | --- | --- | --- |
+| alignatt, margin 0.2 | 0.58 | 1.16 | 6.0 % | 0.19 |
+| alignatt, margin 0.5 | 0.80 | 1.24 | 4.7 % | 0.22 |
+| alignatt, margin 1.0 | 1.24 | 1.72 | 3.6 % | 0.27 |
+| agreement of 2 | 1.38 | 2.27 | 2.2 % | 0.37 |
+| off | 3.54 | 8.66 | 0 % | 0.64 |
 """
 
 from __future__ import annotations

@@ -81,6 +81,13 @@ class Metrics(Collector):
             )
         for name, field, text in GAUGES:
             yield _fill(GaugeMetricFamily(f"streamer_{name}", text, labels=["stream"]), field, stats.items())
+        suppressed = CounterMetricFamily(
+            "streamer_finals_suppressed", "Finals whose text was not believed.", labels=["stream", "reason"]
+        )
+        for stream, numbers in stats.items():
+            for reason, count in numbers.suppressed.items():
+                suppressed.add_metric([stream, reason], count)
+        yield suppressed
         states = GaugeMetricFamily(
             "streamer_source_state", "1 for the state a source is in.", labels=["stream", "state"]
         )

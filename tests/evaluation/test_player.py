@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from streamer.config import Config, LiveConfig, ModelConfig, SegmentConfig
+from streamer.config import Config, GuardsConfig, LiveConfig, ModelConfig, SegmentConfig
 from streamer.engine import Engine
 from streamer.errors import ConfigError
 from streamer.evaluation import player as module
@@ -18,7 +18,11 @@ from streamer.timebase import SAMPLE_RATE
 from tests.cli.tiny import speech_like
 from tests.tiny import tiny_model, tiny_tokenizer
 
-CONFIG = Config(model=ModelConfig(threads=1, precision="fp32"), live=LiveConfig(policy="off", step=0.4))
+CONFIG = Config(
+    model=ModelConfig(threads=1, precision="fp32"),
+    live=LiveConfig(policy="off", step=0.4),
+    guards=GuardsConfig(enabled=False),  # random weights are not sure of anything
+)
 
 
 def engine() -> Engine:

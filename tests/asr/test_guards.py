@@ -1,0 +1,76 @@
+"""Each reason suppresses what it is for, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.asr.decode import Decoded
+from streamer.asr.guards import Opinion, Reason, compression_ratio, judge
+from streamer.config import GuardsConfig
+
+CONFIG = GuardsConfig()
+NOISE = Opinion(speech=0.1, sound=0.9)
+
+
+def decoded(text: str = "hello there", **changes: Any) -> Decoded:
+    """A transcript that nobody doubts, with changes."""
+    values: dict[str, Any] = {
+        "tokens": tuple(text.encode()),
+        "prefix_length": 0,
+        "text": text,
+        "logprobs": np.full(len(text), -0.1, np.float32),
+        "avg_logprob": -0.1,
+        "no_speech_prob": 0.01,
+        "language": "en",
+        "language_prob": 1.0,
+        "attention": np.zeros((0, 0, 0), np.float32),
+        "attention_start": 0,
+        "reached_limit": False,
+        "broke_loop": False,
+    }
+    return Decoded(**{**values, **changes})
+
+
+DOUBTFUL = {
+    Reason.NO_SPEECH: decoded(no_speech_prob=0.9, avg_logprob=-1.2),
+    Reason.UNSURE: decoded(logprobs=np.full(11, -2.5, np.float32)),
+    Reason.REPEATED: decoded("thank you. " * 20),
+    Reason.ENDLESS: decoded(reached_limit=True),
+}
+
+
+@pytest.mark.parametrize("reason", DOUBTFUL)
+def test_each_reason(reason: Reason) -> None:
+    assert judge(DOUBTFUL[reason], CONFIG) is reason
+    assert judge(DOUBTFUL[reason], GuardsConfig(enabled=False)) is None
+
+
+def test_what_is_believed() -> None:
+    assert judge(decoded(), CONFIG) is None
+    assert judge(decoded(), CONFIG, Opinion(speech=0.9, sound=0.95)) is None
+    assert judge(decoded(), CONFIG, Opinion(speech=0.1, sound=0.1)) is None
+    # One of two doubts is not enough where two are asked for.
+    assert judge(decoded(no_speech_prob=0.9), CONFIG) is None
+    assert judge(decoded(avg_logprob=-1.2), CONFIG) is None
+    long = "it was the best of times, it was the worst of times, it was the age of wisdom"
+    assert judge(decoded(long), CONFIG) is None
+
+
+def test_a_sound_without_speech_is_a_veto_until_speech_is_heard() -> None:
+    assert judge(decoded(), CONFIG, NOISE) is Reason.SOUND
+    assert judge(decoded(), CONFIG, NOISE.and_also(speech=0.8, sound=0.0)) is None
+
+
+def test_nothing_said_is_nothing_suppressed() -> None:
+    for reason in DOUBTFUL:
+        assert judge(decoded("", reached_limit=reason is Reason.ENDLESS), CONFIG, NOISE) is None
+
+
+def test_repetition_compresses() -> None:
+    assert compression_ratio("") == 0.0
+    ratios = [compression_ratio("one two three four " * n) for n in (1, 3, 10, 30)]
+    assert ratios == sorted(ratios)
+    assert ratios[0] < 1.1 < 2.4 < ratios[-1]
