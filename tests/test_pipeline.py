@@ -220,7 +220,7 @@ def test_a_monologue_is_cut_and_nothing_stable_is_taken_back() -> None:
     """Partials have heard far beyond the cut, which lies at the quietest point of the last seconds."""
     audio = babble(16.0)
     engine = Engine(tiny_model(), tiny_tokenizer())
-    engine._ctc = Dictation()
+    engine._transcriber._branch = Dictation()  # type: ignore[attr-defined]
     audio[12 * RATE : 12 * RATE + RATE // 5] *= (
         0.2  # the quietest point, not quiet enough to end an utterance
     )
