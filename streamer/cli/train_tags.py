@@ -14,6 +14,7 @@ from streamer.cli.output import note
 if TYPE_CHECKING:
     from streamer.training.tags.add import Added
     from streamer.training.tags.outcome import Outcome
+    from streamer.training.tags.recipe import TagsRecipe
 
 SHOWN = 20
 """Lines about recordings that were left out; the report has all of them."""
@@ -111,7 +112,7 @@ def tags(
             work=work or out.with_name(f"{out.name}.work"),
             cache=cache or _cache(),
         )
-        _tell(recipe.run(), recipe.work)
+        _tell(recipe.run(), recipe)
     click.echo(str(out))
 
 
@@ -120,7 +121,7 @@ def _cache() -> Path:
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "streamer" / "features"
 
 
-def _tell(outcome: Outcome, work: Path) -> None:
+def _tell(outcome: Outcome, recipe: TagsRecipe) -> None:
     for text in outcome.prepared.notes:
         note(text)
     skipped = outcome.prepared.skipped
@@ -131,9 +132,9 @@ def _tell(outcome: Outcome, work: Path) -> None:
     if len(skipped) > SHOWN:
         note("  …")
     for name, value in outcome.scores.items():
-        note(f"{name.replace('_', ' ')}: {value} %")
-    note(f"Report: {work / 'report.html'}")
-    note(f"Use it: streamer run --model {outcome.encoder.name} --set model.tags={outcome.name}")
+        note(f"{name.replace('_', ' ')}: {value:g} %")
+    note(f"Report: {recipe.work / 'report.html'}")
+    note(f"Use it: streamer run --model {outcome.encoder.name} --set model.tags={recipe.out}")
 
 
 def _tell_added(added: Added, out: Path) -> None:

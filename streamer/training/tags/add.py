@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import ConfigError, ModelError, StreamerError
 from streamer.labels import Label
-from streamer.nn.checkpoint import load
+from streamer.nn.checkpoint import load, locate
 from streamer.nn.definition import HeadInfo
 from streamer.nn.head_checkpoint import encoder_info, load_head, locate_head, save_head
 from streamer.nn.heads import Head, make_head
@@ -86,10 +86,10 @@ def read_target(name_or_path: str | Path) -> Target:
             encoder=encoder_info(model.name, model.model),
             tags=model.info.tags,
         )
-        return Target(info, model.tags, model.labels, model.thresholds, None)
+        replay = read_replay(locate(name_or_path), model.tags)
+        return Target(info, model.tags, model.labels, model.thresholds, replay)
     found = load_head(place)
-    replay = read_replay(place, found.head) if place.is_dir() else None
-    return Target(found.info, found.head, found.labels, found.thresholds, replay)
+    return Target(found.info, found.head, found.labels, found.thresholds, read_replay(place, found.head))
 
 
 def add_label(

@@ -38,6 +38,8 @@ class TagsConfig:
 
     encoder_precision: str = "auto"
     """What the frozen encoder computes in: auto (bf16 where the processor has AMX), fp32, bf16."""
+    encoder_name: str = ""
+    """The model whose encoder it is, for the head to remember; empty: what the encoder's file is called."""
     context: str = "auto"
     """auto: as the daemon runs the model. short: the window's own length. full: padded to 30 s."""
     device: str = "auto"

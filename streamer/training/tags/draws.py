@@ -29,7 +29,7 @@ class DrawConfig:
     mixup: float = 0.5
     """Share of the windows that get another one mixed into their features."""
     mixup_beta: float = 10.0
-    """The first one's share is drawn from Beta(b, b)."""
+    """Its share is drawn from Beta(b, b)."""
     mixup_targets: str = "union"
     """share: each label by its window's part of the mixture, as published. union: all of them, wholly."""
     time_mask: float = 0.4
@@ -80,17 +80,16 @@ class Draws:
         pool = self._pools[min(int(at), len(self._pools) - 1)]
         first = pool.keep[_pick(pool.steps, rng.random(c.batch))]
         x, y = pool.features.take(first).float(), torch.from_numpy(pool.features.targets[first]).float()
-        mixed = np.flatnonzero(rng.random(c.batch) < c.mixup)
-        if len(mixed):
-            second = pool.keep[_pick(pool.steps, rng.random(len(mixed)))]
-            share = torch.from_numpy(rng.beta(c.mixup_beta, c.mixup_beta, len(mixed)).astype(np.float32))
+        # Rows of a batch are in no order, so the first of them are the mixed ones: slices, no copies.
+        if mixed := int(rng.binomial(c.batch, c.mixup)):
+            second = pool.keep[_pick(pool.steps, rng.random(mixed))]
+            part = torch.from_numpy(rng.beta(c.mixup_beta, c.mixup_beta, mixed).astype(np.float32))
+            x[:mixed].lerp_(pool.features.take(second).float(), part[:, None, None, None])
             other = torch.from_numpy(pool.features.targets[second]).float()
-            part = share[:, None, None, None]
-            x[mixed] = part * x[mixed] + (1 - part) * pool.features.take(second).float()
             if c.mixup_targets == "share":
-                y[mixed] = share[:, None] * y[mixed] + (1 - share[:, None]) * other
+                y[:mixed].lerp_(other, part[:, None])
             else:
-                y[mixed] = torch.maximum(y[mixed], other)
+                y[:mixed] = torch.maximum(y[:mixed], other)
         _mask(x, c.time_mask, rng)
         return x, y * (1 - 2 * c.smoothing) + c.smoothing
 

@@ -15,6 +15,7 @@ from streamer.errors import StreamerError
 from streamer.training import bars
 from streamer.training.tags.cache import FeatureCache
 from streamer.training.tags.encoders import FrozenEncoder
+from streamer.training.tags.names import SPEECH
 from streamer.training.tags.tables import Skipped
 from streamer.training.tags.windows import Audio, Planner, Window
 
@@ -55,10 +56,16 @@ class Features:
 
 
 def plan(planner: Planner) -> tuple[list[Window], list[Skipped]]:
-    """Every window of the data, and the recordings that have none because they cannot be decoded."""
+    """Every window of the data, and the recordings that have none because they cannot be decoded.
+
+    Speech with a text is material, drawn from for what lies over other windows and for windows of speech: a
+    corpus of it would outnumber everything else.
+    """
     windows: list[Window] = []
     skipped: list[Skipped] = []
     for i, clip in enumerate(planner.clips):
+        if clip.text and clip.labels == (SPEECH,):
+            continue
         try:
             windows += planner.of_clip(i)
         except StreamerError as error:

@@ -30,6 +30,8 @@ MANIFEST = "manifest.jsonl"
 BACKGROUND = ("_background_noise_", "background", "background_noise", "none")
 """Labels and folders that mean: nothing worth a name."""
 
+LOPSIDED = 0.6
+"""Share of a label's recordings in one fold from which that fold cannot be tested."""
 TESTS = ("test", "eval", "evaluation")
 TEST_FOLD = -1
 """The fold of what is never trained on."""
@@ -246,29 +248,54 @@ def find_audio(base: Path, row: Row) -> Path | None:
 def draw_folds(clips: Sequence[Clip], folds: int, seed: int) -> list[Clip]:
     """The clips with folds from 1 to `folds` drawn at random, label by label, where they have none.
 
-    Of a recording's several labels the rarest counts. Takes of one recording that are named as ESC-50 names
-    them (`2-103426-A`, `2-103426-B`) share a fold. Tests, and clips without labels, keep what they have.
+    Of a recording's several labels the rarest counts; takes of one recording (see `origin`) share a fold.
+    Tests, and clips without labels, keep what they have.
     """
-    count = Counter(name for clip in clips for name in clip.labels)
-    rarest: dict[str, dict[str, list[int]]] = {}
-    for i, clip in enumerate(clips):
-        if clip.labels and clip.fold == 0:
-            name = min(clip.labels, key=lambda name: (count[name], name))
-            take = _TAKE.search(Path(clip.path).stem)
-            origin = Path(clip.path).stem[: take.start()] if take else str(i)
-            rarest.setdefault(name, {}).setdefault(origin, []).append(i)
-    out = list(clips)
-    rng = random.Random(seed)
-    turn = 0
-    for name in sorted(rarest):
-        origins = list(rarest[name].values())
-        rng.shuffle(origins)
-        for rows in origins:
-            for i in rows:
-                out[i] = replace(out[i], fold=1 + turn % folds)
-            turn += 1
-    return out
+    todo = [i for i, clip in enumerate(clips) if clip.labels and clip.fold == 0]
+    return _drawn(clips, todo, list(range(1, folds + 1)), seed)
+
+
+def spread_folds(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], list[str]]:
+    """The clips with folds drawn anew for labels that lie in one fold, and the names of those labels.
+
+    Of a label of which all (or more than LOPSIDED) recordings are in one fold no head can be tested: the one
+    that did not learn that fold never heard the label. Other labels keep the folds that the data names.
+    """
+    folds = sorted({clip.fold for clip in clips if clip.labels and clip.fold > 0})
+    where: dict[str, Counter[int]] = {}
+    for clip in clips:
+        for name in clip.labels if clip.fold > 0 else ():
+            where.setdefault(name, Counter())[clip.fold] += 1
+    lopsided = {name for name, count in where.items() if 2 <= count.total() < max(count.values()) / LOPSIDED}
+    if len(folds) < 2 or not lopsided:
+        return list(clips), []
+    todo = [i for i, clip in enumerate(clips) if clip.fold > 0 and lopsided & set(clip.labels)]
+    return _drawn(clips, todo, folds, seed), sorted(lopsided)
 
 
 _TAKE = re.compile(r"(?<=\d)-[A-Z](-\d+)?$")
 """What ESC-50's names end in: the take, and the class's number."""
+
+
+def origin(clip: Clip) -> str:
+    """What a recording was cut from, as far as a name like ESC-50's tells; else the recording itself."""
+    stem = Path(clip.path).stem
+    take = _TAKE.search(stem)
+    return stem[: take.start()] if take else clip.key
+
+
+def _drawn(clips: Sequence[Clip], todo: Sequence[int], folds: Sequence[int], seed: int) -> list[Clip]:
+    count = Counter(name for clip in clips for name in clip.labels)
+    takes: dict[str, dict[str, list[int]]] = {}
+    for i in todo:
+        rarest = min(clips[i].labels, key=lambda name: (count[name], name))
+        takes.setdefault(rarest, {}).setdefault(origin(clips[i]), []).append(i)
+    out, rng, turn = list(clips), random.Random(seed), 0
+    for name in sorted(takes):
+        origins = list(takes[name])
+        rng.shuffle(origins)
+        for one in origins:
+            for i in takes[name][one]:
+                out[i] = replace(out[i], fold=folds[turn % len(folds)])
+            turn += 1
+    return out

@@ -46,7 +46,7 @@ from streamer.training.tags.folds import (
 )
 from streamer.training.tags.names import SPEECH, in_order
 from streamer.training.tags.outcome import Outcome, Prepared
-from streamer.training.tags.readers import TEST_FOLD, Dataset, draw_folds, read_data
+from streamer.training.tags.readers import TEST_FOLD, Dataset, draw_folds, read_data, spread_folds
 from streamer.training.tags.replay import save_replay
 from streamer.training.tags.report import write_report
 from streamer.training.tags.windows import Files, Planner
@@ -82,6 +82,8 @@ class TagsRecipe:
         dataset = self.read()
         c = self.config
         encoder = load_encoder(self.encoder, c.encoder_precision, c.context, c.device)
+        if c.encoder_name:
+            encoder.info = encoder.info.model_copy(update={"name": c.encoder_name})
         prepared = self._timed("features", lambda: self.prepare(dataset, encoder))
         outcome = self.fit(prepared, encoder)
         self.write(outcome)
@@ -97,6 +99,10 @@ class TagsRecipe:
                 f"the data names no folds: {c.folds} were drawn at random. Recordings cut from one origin "
                 "may lie in several of them, which flatters the figures; a column 'fold' would not"
             )
+            dataset = dataclasses.replace(dataset, clips=tuple(clips), notes=(*dataset.notes, note))
+        clips, lopsided = spread_folds(dataset.clips, c.seed)
+        if c.folds > 1 and lopsided:
+            note = f"folds were drawn anew for labels that lie in one of the data's: {', '.join(lopsided)}"
             dataset = dataclasses.replace(dataset, clips=tuple(clips), notes=(*dataset.notes, note))
         return dataset
 

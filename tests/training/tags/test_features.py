@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from streamer.training.corpus import Clip
 from streamer.training.tags.cache import FeatureCache
 from streamer.training.tags.encoders import FrozenEncoder
 from streamer.training.tags.features import fill_cache, label_counts, plan, read_features
+from streamer.training.tags.names import SPEECH
 from streamer.training.tags.windows import Files, Planner, WindowConfig
 from tests.training.corpora import noise, tone, write_wav
 from tests.training.tags.tools import encoder, two_classes
@@ -48,8 +50,7 @@ def test_features_of_every_window_with_its_labels(tmp_path: Path) -> None:
         assert f.values.shape[1:] == (2, f.values.shape[2], 64)
         for row in range(len(f)):
             one = f.only(np.array([row]))
-            (window,) = [w for w in windows if w.clip == one.clip[0] >= 0] or [None]
-            if window is not None:
+            for window in [w for w in windows if w.clip == one.clip[0] >= 0]:
                 assert one.targets.tolist() == [["Dog" in window.source, "Rain" in window.source]]
                 wanted = encoder().features([window.render()[0]])
                 np.testing.assert_allclose(one.take(np.array([0])).numpy(), wanted, atol=2e-3)
@@ -66,6 +67,16 @@ def test_the_encoder_hears_every_window_once(tmp_path: Path) -> None:
         windows, _ = plan(Planner(Files(), planner.clips, (), CONFIG, 0))
         fill_cache(frozen, windows, cache_of(tmp_path / "cache", frozen), progress=False)
         assert frozen.passes == len(windows)
+
+
+def test_transcribed_speech_is_material_and_has_no_windows_of_its_own(tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav", noise(2.0))
+    said = Clip("t", str(tmp_path / "talk.wav"), "s", labels=(SPEECH,), text="good morning")
+    windows, _ = plan(Planner(Files(), [said], [said], replace(CONFIG, talk=2), 0))
+    assert [w.labels for w in windows if w.labels] == [(SPEECH,)] * 2
+    assert not [w for w in windows if w.origin]
+    labelled = replace(said, text=None)
+    assert [w for w in plan(Planner(Files(), [labelled], (), CONFIG, 0))[0] if w.origin]
 
 
 class Killed(BaseException):

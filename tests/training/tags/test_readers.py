@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamer.errors import StreamerError
 from streamer.training.corpus import Clip
-from streamer.training.tags.readers import TEST_FOLD, draw_folds, read_data
+from streamer.training.tags.readers import TEST_FOLD, draw_folds, read_data, spread_folds
 from tests.training.corpora import tone, write_set, write_wav
 from tests.training.tags.tools import write_folders
 
@@ -89,7 +89,7 @@ def test_several_labels_of_one_recording_come_from_a_list_or_from_rows(tmp_path:
 
 
 def test_this_projects_manifests(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         {"path": "a.wav", "label": "dog", "fold": 1, "licence": "CC0"},
         {"path": "b.wav"},
         {"path": "c.wav", "text": "good morning"},
@@ -140,7 +140,7 @@ def test_a_choice_of_tables_and_data_without_a_recording_are_errors(tmp_path: Pa
 
 
 @FAST
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=200))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
 def test_no_table_brings_the_reader_down(tmp_path: Path, body: str) -> None:
     """Long names, NULs, newlines: files that are not there, and nothing worse."""
     write_wav(tmp_path / "a.wav", BEEP)
@@ -172,3 +172,24 @@ def test_takes_of_one_recording_share_a_fold() -> None:
         folds.setdefault(clip.path.rsplit("-", 1)[0], set()).add(clip.fold)
     assert all(len(found) == 1 for found in folds.values())
     assert {fold for found in folds.values() for fold in found} == {1, 2, 3}
+
+
+def test_a_label_that_lies_in_one_fold_is_spread_and_others_stay() -> None:
+    clips = [Clip(f"d{i}", f"d{i}", "x", labels=("Dog",), fold=1 + i % 5) for i in range(20)]
+    clips += [Clip(f"s{i}", f"s{i}", "x", labels=("Siren",), fold=4) for i in range(8)]
+    clips += [Clip("one", "one", "x", labels=("Bell",), fold=2)]
+    clips += [Clip("t", "t", "x", labels=("Siren",), fold=TEST_FOLD), Clip("n", "n", "x")]
+    spread, names = spread_folds(clips, seed=0)
+    assert names == ["Siren"]
+    assert [clip for clip in spread if "Siren" not in clip.labels] == [
+        c for c in clips if "Siren" not in c.labels
+    ]
+    sirens = [clip for clip in spread if "Siren" in clip.labels]
+    assert sirens[-1].fold == TEST_FOLD
+    assert Counter(clip.fold for clip in sirens[:8]) == {1: 2, 2: 2, 3: 2, 4: 1, 5: 1}
+    assert spread_folds(spread, seed=0) == (spread, [])
+
+
+def test_one_fold_alone_is_left_as_it_is() -> None:
+    clips = [Clip(f"{i}", f"{i}", "x", labels=("Dog",), fold=1) for i in range(4)]
+    assert spread_folds(clips, seed=0) == (clips, [])

@@ -224,10 +224,13 @@ def test_data_without_a_label_is_refused(place: Path, tmp_path: Path) -> None:
 
 
 def test_patience_trains_the_head_as_long_as_its_folds(place: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, fit=replace(CONFIG.fit, patience=1, epochs=8, head="last-mlp"))
+    config = replace(
+        CONFIG, encoder_name="base", fit=replace(CONFIG.fit, patience=1, epochs=8, head="last-mlp")
+    )
     outcome = recipe(place, tmp_path, config).run()
     assert outcome.folds is not None
     assert len(outcome.fitted.curve) == round(float(np.median(outcome.folds.epochs)))
+    assert load_head(tmp_path / "mine").info.encoder.name == "base"
 
 
 @pytest.mark.parametrize(
