@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import statistics
 import time
@@ -45,6 +44,8 @@ def fanout(clients: int, messages: int, repeat: int, as_json: bool) -> None:
 
     Both send the same text without compression, from this process; the clients are in another.
     """
+    import asyncio
+
     rates = asyncio.run(measure(clients, messages, repeat))
     rows = [asdict(rate) for rate in rates]
     if as_json:
@@ -60,6 +61,8 @@ def fanout(clients: int, messages: int, repeat: int, as_json: bool) -> None:
 
 async def measure(clients: int, messages: int, repeat: int) -> list[Rate]:
     """Both in turn, `repeat` times after one unmeasured round. StreamerError where clients do not get all."""
+    import asyncio
+
     from websockets.asyncio.server import ServerConnection, broadcast, serve
 
     from streamer.app import Front
@@ -142,6 +145,8 @@ async def _round(send: Callable[[], Any], here: Connection) -> float:
 
 async def _told(here: Connection) -> float:
     """What the clients' process says next: a time. StreamerError where it says nothing."""
+    import asyncio
+
     try:
         if await asyncio.to_thread(here.poll, PATIENCE):
             return float(here.recv())
@@ -164,11 +169,15 @@ def allow_files(count: int) -> None:
 
 def listen(there: Connection, addresses: Sequence[str], clients: int, messages: int) -> None:
     """The clients' process: tells when all are connected, and when all have one address's captions."""
+    import asyncio
+
     allow_files(3 * clients + 100)
     asyncio.run(_listen(there, addresses, clients, messages))
 
 
 async def _listen(there: Connection, addresses: Sequence[str], clients: int, messages: int) -> None:
+    import asyncio
+
     from websockets.asyncio.client import ClientConnection, connect
 
     async def open_one(address: str) -> ClientConnection:
