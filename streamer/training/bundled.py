@@ -312,10 +312,10 @@ class BundledRecipe:
         cache = FeatureCache(self.work / "features", encoder.identity, shape)
         fill_cache(encoder, windows, cache, progress=self.progress)
         features = read_features(cache, windows, LABELS)
-        fits = self.work / "fits"
-        folds = cross_validate(features, c.tags, fits, torch.get_num_threads(), self.progress)
+        fits, job = self.work / "fits", Job("head", c.tags, frozenset())
+        folds = cross_validate(features, c.tags, fits, torch.get_num_threads(), self.progress, [job])
         test = folds.clips.only([i for i, clip in enumerate(clips) if clip.group == c.sound_test])
-        (fitted,) = run_fits(features, [Job("head", c.tags, frozenset())], fits, progress=self.progress)
+        (fitted,) = run_fits(features, [job], fits, progress=self.progress)
         save_replay(self.work, fitted.head, features, REPLAY)
         return fitted.head, choose_thresholds(folds.scores, folds.targets), 100 * test.accuracy()
 

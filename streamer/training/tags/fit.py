@@ -12,7 +12,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from streamer.config import ModelConfig
 from streamer.engine import choose_precision
@@ -219,20 +221,13 @@ class HeadFit:
         device = self.accelerator.device
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(self.step)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16()):
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(self.config, device)):
             logits = self.head(x.to(device))
         loss = F.binary_cross_entropy_with_logits(logits.float(), y.to(device))
         self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         self.optimiser.step()
         return loss.item()
-
-    def _bf16(self) -> bool:
-        precision = self.config.precision
-        if precision == "auto" and self.accelerator.device.type == "cuda":
-            return True
-        chosen = choose_precision(ModelConfig.model_validate({"precision": precision}))
-        return chosen == torch.bfloat16
 
     def run(self, tell: Callable[[HeadFit], None] = lambda _: None) -> Fitted:
         """Learn to the end; `tell` is called after each step."""
@@ -292,6 +287,28 @@ class HeadFit:
         if self.config.patience and (score > self._best["score"] or self._best["weights"] is None):
             self._best = {"epoch": epoch, "score": float(score), "weights": weights}
         return {"validation_loss": float(loss), "validation_map": float(score)}
+
+
+def in_bf16(config: TagConfig, device: torch.device) -> bool:
+    """Whether a fit computes in bfloat16 there."""
+    if config.precision == "auto" and device.type == "cuda":
+        return True
+    chosen = choose_precision(ModelConfig.model_validate({"precision": config.precision}))
+    return chosen == torch.bfloat16
+
+
+@contextmanager
+def plain_attention(config: TagConfig) -> Iterator[None]:
+    """For fits in bfloat16 on a CPU: torch's fused attention is a third of a step there.
+
+    The choice is torch's, not a thread's, so it is made once around all fits that run side by side.
+    """
+    cpu = torch.device("cpu")
+    if torch.cuda.is_available() or not in_bf16(config, cpu):
+        yield
+        return
+    with sdpa_kernel([SDPBackend.MATH]):
+        yield
 
 
 def fit_identity(config: TagConfig, data: str) -> str:

@@ -15,7 +15,7 @@ from streamer.errors import StreamerError
 from streamer.training import bars
 from streamer.training.tags.draws import Draws
 from streamer.training.tags.features import Features
-from streamer.training.tags.fit import Fitted, HeadFit, TagConfig, fit_identity, score_all
+from streamer.training.tags.fit import Fitted, HeadFit, TagConfig, fit_identity, plain_attention, score_all
 from streamer.training.tags.readers import TEST_FOLD
 
 LEAST_PRECISION = 0.5
@@ -109,7 +109,7 @@ def run_fits(
     """Fit several heads to the same features, `parallel` at a time, each with its share of torch's threads.
 
     Each keeps its checkpoint in a folder of `folder` that its configuration and data name, so that a run
-    that was killed goes on and one that was finished is not repeated.
+    that was killed goes on and one that was finished is not repeated. All are of one precision.
     """
     before = torch.get_num_threads()
     parallel = max(1, min(parallel, len(jobs)))
@@ -134,7 +134,8 @@ def run_fits(
         if parallel > 1:
             torch.set_num_threads(max(1, before // parallel))
         try:
-            return list(pool.map(fit, jobs))
+            with plain_attention(jobs[0].config):
+                return list(pool.map(fit, jobs))
         finally:
             torch.set_num_threads(before)
 
@@ -149,11 +150,13 @@ def cross_validate(
     folder: Path | None = None,
     parallel: int = 1,
     progress: bool = True,
+    beside: Sequence[Job] = (),
 ) -> Folds:
     """A head for each of the data's folds, fitted to the others.
 
-    With early stopping the next fold is the validation one, and neither is learnt from. Raises
-    StreamerError where there are not at least two folds.
+    beside: other fits that `run_fits` will be asked for with the same `folder`, where they then are: no
+    thread waits while the last fold is fitted. With early stopping the next fold is the validation one, and
+    neither is learnt from. Raises StreamerError where there are not at least two folds.
     """
     present = sorted({int(k) for f in features for k in np.unique(f.fold) if k > 0})
     if len(present) < 2:
@@ -165,7 +168,7 @@ def cross_validate(
     for fold, following in zip(present, [*present[1:], present[0]], strict=True):
         look = following if config.patience and len(present) > 2 else fold
         jobs.append(Job(f"fold {fold}", config, frozenset({TEST_FOLD, fold, look}), frozenset({look})))
-    fitted = run_fits(features, jobs, folder, parallel, progress)
+    fitted = run_fits(features, [*jobs, *beside], folder, parallel, progress)[: len(jobs)]
     got, wanted, clips = [], [], []
     for fold, one in zip(present, fitted, strict=True):
         left = only_folds(features, {fold})

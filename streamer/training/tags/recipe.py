@@ -133,22 +133,20 @@ class TagsRecipe:
         """Folds, thresholds, and the head that ships."""
         c = self.config
         parallel = c.parallel or torch.get_num_threads()
-        folds = None
+        folds, job = None, Job("head", c.fit, frozenset({TEST_FOLD}))
         if c.folds > 1:
+            beside = () if c.fit.patience else (job,)
             folds = self._timed(
                 "folds",
-                lambda: cross_validate(
-                    prepared.features, c.fit, self.work, parallel=parallel, progress=self.progress
-                ),
+                lambda: cross_validate(prepared.features, c.fit, self.work, parallel, self.progress, beside),
             )
         thresholds = [UNTESTED] * len(prepared.labels)
-        fit = dataclasses.replace(c.fit, patience=0)
         if folds is not None:
             thresholds = choose_thresholds(folds.scores, folds.targets, c.precision)
             if c.fit.patience:
                 # There is nothing left to validate on: as long as the folds learnt.
-                fit = dataclasses.replace(fit, epochs=max(1, round(statistics.median(folds.epochs))))
-        job = Job("head", fit, frozenset({TEST_FOLD}))
+                epochs = max(1, round(statistics.median(folds.epochs)))
+                job = dataclasses.replace(job, config=dataclasses.replace(c.fit, patience=0, epochs=epochs))
         (fitted,) = self._timed(
             "fit", lambda: run_fits(prepared.features, [job], self.work, progress=self.progress)
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamer.errors import StreamerError
 from streamer.training.tags.draws import DrawConfig
-from streamer.training.tags.fit import TagConfig
+from streamer.training.tags.fit import TagConfig, plain_attention
 from streamer.training.tags.folds import (
     LEAST_PRECISION,
     ClipScores,
@@ -83,6 +83,32 @@ def test_fits_at_once_are_the_fits_one_by_one(tmp_path: Path) -> None:
         )
     assert len({sum(p.sum().item() for p in one.head.parameters()) for one in alone}) == 3
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_fits_in_bfloat16_are_repeatable_and_leave_torchs_attention_as_it_was(tmp_path: Path) -> None:
+    config = replace(SHORT, precision="bf16", head="tl-tr")
+    jobs = [Job(f"fold {k}", config, frozenset({k})) for k in (1, 2)]
+    one, again = (run_fits([two_classes()], jobs, progress=False, parallel=n) for n in (2, 2))
+    for a, b in zip(one, again, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(a.head.parameters(), b.head.parameters(), strict=True))
+        assert all(p.dtype == torch.float32 for p in a.head.parameters())
+    assert torch.backends.cuda.flash_sdp_enabled()
+    with plain_attention(config):
+        assert torch.backends.cuda.math_sdp_enabled()
+        assert not torch.backends.cuda.flash_sdp_enabled()
+    with plain_attention(replace(config, precision="fp32")):
+        assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_a_fit_beside_the_folds_is_there_when_it_is_asked_for(tmp_path: Path) -> None:
+    head, features = Job("head", SHORT, frozenset()), [two_classes()]
+    cross_validate(features, SHORT, tmp_path, 2, False, [head])
+    assert len(list(tmp_path.iterdir())) == 6
+    (there,) = run_fits(features, [head], tmp_path, progress=False)
+    (alone,) = run_fits(features, [head], progress=False)
+    assert len(there.curve) == SHORT.epochs
+    for a, b in zip(there.head.parameters(), alone.head.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_threads_are_given_back_where_a_fit_fails(tmp_path: Path) -> None:
