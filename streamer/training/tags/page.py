@@ -21,7 +21,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
-.confusion td { text-align: center; min-width: 1.6rem; padding: .15rem .3rem; }
+.confusion td:not(:first-child) { text-align: center; min-width: 1.6rem; padding: .15rem .3rem; }
 .confusion th:not(:first-child) { writing-mode: vertical-rl; font-weight: normal; border: 0; }
 svg { max-width: 100%; height: auto; } svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 audio { height: 2rem; width: 14rem; vertical-align: middle; }
