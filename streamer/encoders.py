@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from streamer.audio.mel import log_mel
 from streamer.errors import ConfigError
-from streamer.nn.checkpoint import LoadedModel, load, locate
+from streamer.nn.bare import bare_name, is_bare, read_encoder, weights_digest
+from streamer.nn.checkpoint import load, locate
 from streamer.nn.frames import Frames
 from streamer.nn.speech import RECEPTIVE_FIELD
 from streamer.nn.speech_checkpoint import is_speech, load_speech
 from streamer.nn.wav2vec1 import HOP, is_wav2vec, load_wav2vec
+from streamer.nn.whisper import AudioEncoder
 from streamer.timebase import FRAME, FULL_CONTEXT, SAMPLE_RATE, ceil_to
 
 Samples = NDArray[np.float32]
@@ -34,7 +36,7 @@ class Encoder:
 
     encode: the frames of a window (n,) of samples, n > 0. n_layer: how many layers it gives. hop: samples
     between two frames. window: samples that it takes at once, None for any number. overhang: samples behind a
-    window that its last frame sees.
+    window that its last frame sees. identity: changes with anything that its frames depend on.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Encoder:
     hop: int = FRAME
     window: int | None = FULL_CONTEXT
     overhang: int = 0
+    identity: str = ""
 
     @property
     def frames_per_second(self) -> float:
@@ -87,10 +90,14 @@ class Encoder:
             yield samples[start : start + step + self.overhang]
 
 
-def load_encoder(name_or_path: str | os.PathLike[str]) -> Encoder:
-    """The encoder of a model by name, Hugging Face id or path, of any family.
+def load_encoder(
+    name_or_path: str | os.PathLike[str], context: Literal["auto", "short", "full"] = "auto"
+) -> Encoder:
+    """The encoder of a model by name, Hugging Face id or path, of any family, or a Whisper's in a bare file.
 
-    Raises ModelError where there is none, CheckpointError where it is not what it should be.
+    context: what a Whisper's audio is padded to: nothing (short), 30 s (full), or (auto) as the daemon runs
+    it; a bare encoder then counts as short. Raises ModelError where there is none, CheckpointError where it
+    is not what it should be.
     """
     path = locate(name_or_path)
     if path.is_dir() and is_speech(path):
@@ -101,13 +108,26 @@ def load_encoder(name_or_path: str | os.PathLike[str]) -> Encoder:
             lambda samples: encoder([samples]),
             encoder.n_layer,
             overhang=RECEPTIVE_FIELD - FRAME,
+            identity=weights_digest(encoder, f"normalise {encoder.normalise}"),
         )
+    if is_bare(path):
+        return _whisper(bare_name(path), read_encoder(path).eval(), context != "full")
     if path.is_file() and is_wav2vec(path):
         wav2vec = load_wav2vec(path)
-        return Encoder(path.stem, lambda samples: wav2vec([samples]), 2, HOP, None)
+        return Encoder(
+            path.stem, lambda samples: wav2vec([samples]), 2, HOP, None, identity=weights_digest(wav2vec)
+        )
     model = load(path)
+    short = model.short_context if context == "auto" else context == "short"
+    return _whisper(model.name, model.model.encoder, short)
+
+
+def _whisper(name: str, encoder: AudioEncoder, short: bool) -> Encoder:
     return Encoder(
-        model.name, lambda samples: _whisper_frames(model, samples), model.model.dims.n_audio_layer
+        name,
+        lambda samples: _whisper_frames(encoder, short, samples),
+        len(encoder.blocks),
+        identity=weights_digest(encoder, f"short {short}"),
     )
 
 
@@ -120,10 +140,10 @@ def pooled(frames: Frames, pool: Literal["none", "mean"] | int) -> NDArray[np.fl
     return frames.tokens(pool)[0].numpy()
 
 
-def _whisper_frames(model: LoadedModel, samples: Samples) -> Frames:
+def _whisper_frames(encoder: AudioEncoder, short: bool, samples: Samples) -> Frames:
     """Every block's output before the final norm, of as many frames as the audio has."""
-    length = ceil_to(len(samples), FRAME) if model.short_context else FULL_CONTEXT
-    mel = log_mel(np.pad(samples, (0, length - len(samples))), model.model.dims.n_mels)
+    length = ceil_to(len(samples), FRAME) if short else FULL_CONTEXT
+    mel = log_mel(np.pad(samples, (0, length - len(samples))), encoder.conv1.in_channels)
     seen: list[Tensor] = []
 
     def first(_: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -132,11 +152,11 @@ def _whisper_frames(model: LoadedModel, samples: Samples) -> Frames:
     def after(_: nn.Module, __: object, out: Tensor) -> None:
         seen.append(out)
 
-    blocks = list(model.model.encoder.blocks)
+    blocks = list(encoder.blocks)
     hooks = [blocks[0].register_forward_pre_hook(first)]
     hooks += [block.register_forward_hook(after) for block in blocks]
     try:
-        states = model.model.encode(torch.from_numpy(mel)[None]).states
+        states = encoder(torch.from_numpy(mel)[None].to(encoder.conv1.weight.dtype)).states
     finally:
         for hook in hooks:
             hook.remove()

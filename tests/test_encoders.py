@@ -15,6 +15,7 @@ from streamer.nn.frames import Frames
 from tests.cli.tiny import make_model
 from tests.nn.test_wav2vec1 import SMALL, checkpoint
 from tests.tiny_speech import save_speech
+from tests.training.corpora import write_teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -76,3 +77,18 @@ def test_pooling() -> None:
     assert pooled(frames, "none").shape == (1, 5, 2)
     assert pooled(frames, "mean").tolist() == [[4, 5]]
     assert pooled(frames, 4).tolist() == [[[3, 4], [8, 9]]]
+
+
+def test_a_bare_encoder_and_what_it_is_padded_to(tmp_path: Path) -> None:
+    write_teacher(tmp_path / "mine.safetensors")
+    bare = load_encoder(tmp_path / "mine.safetensors")
+    full = load_encoder(tmp_path / "mine.safetensors", "full")
+    samples = noise(6400)
+    heard = bare.layers(samples).layers
+    assert heard.shape == full.layers(samples).layers.shape == (1, 1, 20, 64)
+    padded = bare.layers(np.pad(samples, (0, 480000 - 6400))).layers[:, :, :20]
+    torch.testing.assert_close(full.layers(samples).layers, padded)
+    assert not torch.allclose(heard, padded)
+    assert bare.name == "mine"
+    assert bare.identity != full.identity
+    assert bare.identity == load_encoder(tmp_path / "mine.safetensors", "short").identity

@@ -5,28 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
 from streamer.engine import choose_precision, context_for
-from streamer.errors import CheckpointError
+from streamer.nn.bare import bare_name, is_bare, read_encoder, weights_digest
 from streamer.nn.checkpoint import load
 from streamer.nn.definition import EncoderInfo
-from streamer.nn.fill import fill
 from streamer.nn.head_checkpoint import encoder_info, fingerprint
-from streamer.nn.whisper import AudioEncoder, Whisper, WhisperDims, sinusoids
+from streamer.nn.whisper import AudioEncoder, Whisper
 from streamer.timebase import TOKEN
-
-HEAD_WIDTH = 64
-"""Width of an attention head in every official Whisper encoder."""
 
 LARGEST = 65504.0
 """Of float16."""
@@ -76,10 +69,9 @@ def load_encoder(
     of torch's. Raises ModelError.
     """
     path = Path(name_or_path).expanduser()
-    if path.suffix == ".safetensors" and path.is_file():
+    if is_bare(path):
         encoder = read_encoder(path)
-        name = path.parent.name if path.stem.startswith("encoder") else path.stem
-        info = _info(name, encoder)
+        info = _info(bare_name(path), encoder)
         short = True
     else:
         loaded = load(name_or_path)
@@ -101,39 +93,9 @@ def freeze(
     """Put an encoder where and into the precision in which it shall compute."""
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     dtype = choose_precision(ModelConfig.model_validate({"precision": precision}))
-    digest = blake2b(digest_size=12)
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    digest.update(f"{short}|{dtype}|{where.partition(':')[0]}".encode())
+    identity = weights_digest(encoder, f"{short}|{dtype}|{where.partition(':')[0]}")
     module = encoder.to(where, dtype).eval().requires_grad_(False)
-    return FrozenEncoder(info, module, short, digest.hexdigest())
-
-
-def read_encoder(path: Path) -> AudioEncoder:
-    """An encoder from a file of bare tensors. Raises CheckpointError."""
-    advice = (
-        "Expected the tensors of a Whisper's encoder under openai-whisper's names, encoder.conv1.weight …"
-    )
-    try:
-        tensors = {
-            name.removeprefix("encoder."): tensor
-            for name, tensor in load_file(path).items()
-            if name.startswith("encoder.")
-        }
-        width, bands, _ = tensors["conv1.weight"].shape
-        layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read the encoder {path}: {error}. {advice}") from error
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is no encoder. {advice}") from error
-    if width % HEAD_WIDTH:
-        raise CheckpointError(f"expected a width that is a multiple of {HEAD_WIDTH} in {path}, found {width}")
-    tensors.setdefault("positional_embedding", sinusoids(1500, width))
-    positions = tensors["positional_embedding"].shape[0]
-    # Of the text side the encoder takes nothing.
-    dims = WhisperDims(bands, positions, width, width // HEAD_WIDTH, layers, 1, 1, width, 1, 1)
-    return fill(lambda: AudioEncoder(dims), tensors, path, advice)
+    return FrozenEncoder(info, module, short, identity)
 
 
 def _info(name: str, encoder: AudioEncoder) -> EncoderInfo:
