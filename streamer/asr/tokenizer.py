@@ -222,6 +222,10 @@ class Tokenizer:
         """Seconds that a timestamp token stands for; None for any other token."""
         return (token - self.timestamp_begin) / FRAMES_PER_SECOND if token >= self.timestamp_begin else None
 
+    def timestamp(self, seconds: float) -> int:
+        """The token that stands for a time, to the nearest 20 ms; the last one for all that is later."""
+        return self.timestamp_begin + min(max(round(seconds * FRAMES_PER_SECOND), 0), TIMESTAMPS - 1)
+
     @cached_property
     def non_speech_tokens(self) -> tuple[int, ...]:
         """Tokens that write what nobody says: speaker tags, brackets, music notes. As Whisper's own set."""

@@ -54,23 +54,30 @@ class SpoilConfig:
     """MP3, Opus, AMR, G.722, G.711: what of them the installed ffmpeg can encode."""
 
 
-def spoil(
-    audio: Audio,
-    noises: list[Audio],
-    rng: np.random.Generator,
-    longest: int | None = None,
-    shares: SpoilConfig | None = None,
-) -> Audio:
-    """One random way in which a recording is worse than the studio's: speed, room, noise, telephone, gain.
+def draw_speed(length: int, rng: np.random.Generator, share: float, longest: int | None = None) -> float:
+    """How much faster to play a recording of `length` samples: 1.0 but for a `share` of them.
 
-    It is never played so slowly that it gets longer than `longest` samples: its words would be cut off.
+    Never so slowly that it gets longer than `longest` samples: its words would be cut off.
+    """
+    if rng.random() >= share:
+        return 1.0
+    factor = float(rng.uniform(0.9, 1.12))
+    if longest is not None and length / factor > longest:
+        factor = max(1.0, length / longest)
+    return factor
+
+
+def spoil(
+    audio: Audio, noises: list[Audio], rng: np.random.Generator, shares: SpoilConfig | None = None
+) -> Audio:
+    """One random way in which a recording is worse than the studio's: room, noise, telephone, codec, gain.
+
+    What is heard when stays as it is; for the speed see `draw_speed`. Silence stays silence: a codec's
+    rounding would be made as loud as a voice.
     """
     shares = shares or SpoilConfig()
-    if rng.random() < shares.speed:
-        factor = float(rng.uniform(0.9, 1.12))
-        if longest is not None and len(audio) / factor > longest:
-            factor = max(1.0, len(audio) / longest)
-        audio = change_speed(audio, factor)
+    if not audio.any():
+        return audio
     if rng.random() < shares.room:
         audio = heard_in(audio, response(int(rng.integers(ROOMS))))
     if noises and rng.random() < shares.noise:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from streamer.asr.tokenizer import Tokenizer
 from streamer.audio.mel import log_mel
 from streamer.errors import StreamerError
-from streamer.timebase import FULL_CONTEXT, MEL_HOP, SAMPLE_RATE, TOKEN, ceil_to
-from streamer.training.augment import SpoilConfig, mask_mel, spoil
+from streamer.timebase import FRAME, FULL_CONTEXT, MEL_HOP, SAMPLE_RATE, TOKEN, ceil_to
+from streamer.training.augment import SpoilConfig, change_speed, draw_speed, mask_mel, spoil
 from streamer.training.corpus import Pack
 
 IGNORE = -100
+QUIET = 10**-3.5
+"""Power of what no longer counts as a recording's voice, as a share of its loudest 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,30 @@ class BatchConfig:
     longest: float = 29.0
     joined: float = 0.25
     """Share of batches whose items are several utterances in a row."""
+    timestamps: float = 0.5
+    """Share of items whose text is written with Whisper's timestamps, the others without."""
     wordless: float = 0.06
     """Share of items without any speech: the model learns to say nothing."""
     spoil: bool = True
     shares: SpoilConfig = field(default_factory=SpoilConfig)
     """Of what spoils an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """What is said without a pause of ours in it, from sample `start` to sample `end` of its item."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Audio (n,) float32 and what is said in it, in order; nothing, or several utterances in a row."""
+
+    audio: NDArray[np.float32]
+    phrases: tuple[Phrase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +124,7 @@ class SpeechBatches:
         items = []
         for _ in range(size):
             if self.noises and rng.random() < self.config.wordless:
-                items.append((self._nothing(int(typical), rng), ""))
+                items.append(Item(self._nothing(int(typical), rng)))
                 continue
             draws = base + rng.random(join) * (self._cumulative[high - 1] - base)
             items.append(self._joined([int(i) for i in np.searchsorted(self._cumulative, draws)], rng))
@@ -114,10 +135,12 @@ class SpeechBatches:
         out = np.resize(noise, length) * np.float32(10 ** rng.uniform(-2, 0))
         return out if rng.random() < 0.9 else (rng.standard_normal(length) * 1e-3).astype(np.float32)
 
-    def _joined(self, clips: list[int], rng: np.random.Generator) -> tuple[NDArray[np.float32], str]:
+    def _joined(self, clips: list[int], rng: np.random.Generator) -> Item:
         """Clips in a row with pauses between them, as long as they fit."""
         parts: list[NDArray[np.float32]] = []
-        words: list[str] = []
+        phrases: list[Phrase] = []
+        lead = np.zeros(int(rng.uniform(0, 0.5) * SAMPLE_RATE), np.float32)
+        parts.append(lead)
         total = 0
         for i in clips:
             pack, index = self._clips[min(i, len(self._clips) - 1)]
@@ -126,33 +149,59 @@ class SpeechBatches:
                 break
             pause = np.zeros(int(rng.uniform(0.05, 0.6) * SAMPLE_RATE), np.float32)
             parts += [audio / max(float(np.abs(audio).max()), 1e-3), pause]
+            first, last = voiced(audio)
+            begin = len(lead) + total
+            phrases.append(Phrase(begin + first, begin + last, pack.clips[index].text or ""))
             total += len(audio) + len(pause)
-            words.append(pack.clips[index].text or "")
-        lead = np.zeros(int(rng.uniform(0, 0.5) * SAMPLE_RATE), np.float32)
-        audio = np.concatenate([lead, *parts])
+        audio = np.concatenate(parts)
         if self.config.spoil:
-            audio = spoil(audio, self.noises, rng, FULL_CONTEXT, self.config.shares)
-        return audio, " ".join(words)
+            factor = draw_speed(len(audio), rng, self.config.shares.speed, FULL_CONTEXT)
+            if factor != 1.0:
+                audio = change_speed(audio, factor)
+                phrases = [Phrase(round(p.start / factor), round(p.end / factor), p.text) for p in phrases]
+            audio = spoil(audio, self.noises, rng, self.config.shares)
+        return Item(audio, tuple(phrases))
 
-    def _collate(self, items: list[tuple[NDArray[np.float32], str]], rng: np.random.Generator) -> Batch:
+    def _collate(self, items: list[Item], rng: np.random.Generator) -> Batch:
         t = self.tokenizer
-        longest = min(ceil_to(max(len(audio) for audio, _ in items), TOKEN), FULL_CONTEXT)
+        longest = min(ceil_to(max(len(item.audio) for item in items), TOKEN), FULL_CONTEXT)
         mels, rows, pieces = [], [], []
-        for whole, text in items:
-            audio = whole[:longest]
+        for item in items:
+            audio = item.audio[:longest]
             mel = log_mel(np.pad(audio, (0, longest - len(audio))))
             if self.config.spoil:
                 mask_mel(mel[:, : len(audio) // MEL_HOP], rng)
             mels.append(mel)
-            ids = t.encode(" " + text) if text else []
-            pieces.append(ids)
-            rows.append([t.no_timestamps if text else t.no_speech, *ids, t.eot])
+            pieces.append(t.encode(" " + " ".join(p.text for p in item.phrases)) if item.phrases else [])
+            rows.append(self._target(item.phrases, pieces[-1], rng))
         width = max(map(len, rows))
         tokens = np.full((len(rows), width), t.eot, np.int64)
         targets = np.full((len(rows), width), IGNORE, np.int64)
         for row, target in enumerate(rows):
             # After the start token Whisper predicts the no-speech token; decoding forces
             # "no timestamps" instead.
-            tokens[row, : len(target)] = [t.sot, t.no_timestamps, *target[1:-1]]
+            begin = t.no_timestamps if target[0] == t.no_speech else target[0]
+            tokens[row, : len(target)] = [t.sot, begin, *target[1:-1]]
             targets[row, : len(target)] = target
         return Batch(np.stack(mels), tokens, targets, pieces, len(items) * longest / SAMPLE_RATE)
+
+    def _target(self, phrases: tuple[Phrase, ...], pieces: list[int], rng: np.random.Generator) -> list[int]:
+        """What the decoder is to write: each phrase between its times, or all of them without."""
+        t = self.tokenizer
+        if not phrases:
+            return [t.no_speech, t.eot]
+        if rng.random() >= self.config.timestamps:
+            return [t.no_timestamps, *pieces, t.eot]
+        out: list[int] = []
+        for phrase in phrases:
+            begin, end = (t.timestamp(at / SAMPLE_RATE) for at in (phrase.start, phrase.end))
+            out += [begin, *t.encode(" " + phrase.text), end]
+        return [*out, t.eot]
+
+
+def voiced(audio: NDArray[np.float32]) -> tuple[int, int]:
+    """Where a recording's voice begins and ends, in samples: what is within 35 dB of its loudest 20 ms."""
+    frames = len(audio) // FRAME
+    level = np.square(audio[: frames * FRAME].reshape(frames, FRAME)).mean(1)
+    loud = np.flatnonzero(level >= level.max(initial=0.0) * QUIET)
+    return (int(loud[0]) * FRAME, int(loud[-1] + 1) * FRAME) if len(loud) else (0, len(audio))

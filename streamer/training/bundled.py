@@ -13,7 +13,7 @@ import random
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from streamer.asr.tokenizer import Tokenizer
 from streamer.errors import CheckpointError, MissingExtraError, StreamerError
 from streamer.labels import Label
-from streamer.nn.checkpoint import save
+from streamer.nn.checkpoint import locate, save
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, TextInfo
 from streamer.nn.heads import Head
 from streamer.nn.whisper import Whisper, WhisperDims
@@ -94,6 +94,17 @@ def read_teacher(path: Path) -> dict[str, Tensor]:
             f"{conv.shape[1]} bands and width {conv.shape[0]}: take tiny, base, small or medium"
         )
     return encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Sounds:
+    """A sound head, what its model's definition says of it, its labels, scores in per cent, its memory."""
+
+    head: Head
+    about: TagsInfo
+    labels: tuple[Label, ...]
+    scores: Mapping[str, float]
+    replay: Path | None
 
 
 class BundledRecipe:
@@ -290,6 +301,32 @@ class BundledRecipe:
             out[f"{key}_decoder_wer"] = round(score.attention, 1)
         return out
 
+    def sounds(self, whisper: Whisper) -> Sounds | None:
+        """The sound head that goes with the encoder.
+
+        That of the model to begin from where the encoder is still that model's; else a new one. None without
+        a single recording of a labelled sound.
+        """
+        if self.beginning is not None and self.config.speech.only_decoder:
+            loaded = read_beginning(self.beginning)
+            if loaded.tags is None:
+                return None
+            assert loaded.info.tags is not None
+            replay = locate(self.beginning) / REPLAY_FILE
+            kept = {name: score for name, score in loaded.info.scores.items() if name.endswith("_accuracy")}
+            return Sounds(
+                loaded.tags, loaded.info.tags, loaded.labels, kept, replay if replay.exists() else None
+            )
+        if not any(clip.labels for clip in Pack(self.work / "sounds").clips):
+            return None
+        head, thresholds, accuracy = self.tags(whisper)
+        named = dict(zip(LABELS, thresholds, strict=True))
+        labels = tuple(by_name(name) or Label(name, "") for name in LABELS)
+        name = f"{self.config.sound_test}_accuracy".replace("-", "_")
+        scores = {} if math.isnan(accuracy) else {name: round(accuracy, 1)}
+        about = TagsInfo(width=head.width, window=4.0, thresholds=named)
+        return Sounds(head, about, labels, scores, self.work / REPLAY_FILE)
+
     def tags(self, whisper: Whisper) -> tuple[Head, list[float], float]:
         """Train the sound head on the frozen encoder.
 
@@ -320,21 +357,10 @@ class BundledRecipe:
         return fitted.head, choose_thresholds(folds.scores, folds.targets), 100 * test.accuracy()
 
     def export(self, model: SpeechModel, target: Path, scores: dict[str, float]) -> None:
-        """Train the sound head, quantise everything, and write a model that the daemon loads.
-
-        Without a single recording of a labelled sound the model gets no sound head.
-        """
-        head, about, labels = None, None, []
-        if any(clip.labels for clip in Pack(self.work / "sounds").clips):
-            head, thresholds, accuracy = self.tags(model.whisper)
-            named = dict(zip(LABELS, thresholds, strict=True))
-            about = TagsInfo(width=head.width, window=4.0, thresholds=named)
-            labels = [by_name(name) or Label(name, "") for name in LABELS]
-            if not math.isnan(accuracy):
-                scores = {
-                    **scores,
-                    f"{self.config.sound_test}_accuracy".replace("-", "_"): round(accuracy, 1),
-                }
+        """Train the sound head, quantise everything, and write a model that the daemon loads."""
+        sounds = self.sounds(model.whisper)
+        if sounds is not None:
+            scores = {**scores, **sounds.scores}
         info = ModelInfo(
             name=target.name,
             description="English words and everyday sounds in 25 MB, for contexts from 1 to 30 s"
@@ -346,7 +372,7 @@ class BundledRecipe:
             dims=Dims.of(model.whisper.dims),
             text=TextInfo(style="lower case, no punctuation, numbers as words", decoder=_better(scores)),
             context=ContextInfo(short=True),
-            tags=about,
+            tags=sounds.about if sounds is not None else None,
             scores=scores,
         )
         vocabulary = self.work / VOCABULARY
@@ -355,14 +381,14 @@ class BundledRecipe:
             info,
             model.whisper,
             vocabulary,
-            tags=head,
-            labels=labels,
+            tags=sounds.head if sounds is not None else None,
+            labels=sounds.labels if sounds is not None else (),
             ctc=model.ctc,
             words=self._word_model(),
             precision="mixed",
         )
-        if head is not None:
-            shutil.copyfile(self.work / REPLAY_FILE, target / REPLAY_FILE)
+        if sounds is not None and sounds.replay is not None:
+            shutil.copyfile(sounds.replay, target / REPLAY_FILE)
 
 
 def _better(scores: Mapping[str, float]) -> Literal["attention", "ctc"]:

@@ -58,6 +58,8 @@ class SpeechConfig:
     save_every: int = 100
     frozen_layers: int = 0
     """The encoder's convolutions and so many of its blocks never learn; 0: all do."""
+    only_decoder: bool = False
+    """Encoder and CTC branch stay as they are, and with them whatever else hangs on the encoder."""
     precision: str = "bf16"
     """bf16 or float32: what matrix products are computed in."""
     trackers: tuple[str, ...] = ()
@@ -144,7 +146,9 @@ class SpeechTrainer:
         self.model: SpeechModel = model.to(self.accelerator.device)
         never = {id(parameter) for parameter in model.first_layers(config.frozen_layers)}
         self._encoder = [p for p in model.whisper.encoder.parameters() if id(p) not in never]
-        new = [*model.whisper.decoder.parameters(), *model.ctc.parameters()]
+        new = list(model.whisper.decoder.parameters())
+        if not config.only_decoder:
+            new += model.ctc.parameters()
         model.requires_grad_(False)
         for parameter in new:
             parameter.requires_grad_(True)
@@ -216,7 +220,7 @@ class SpeechTrainer:
         self._net = None
         self.accelerator.free_memory()
         for parameter in self._encoder:
-            parameter.requires_grad_(self.step >= self.config.frozen_steps)
+            parameter.requires_grad_(self.step >= self.config.frozen_steps and not self.config.only_decoder)
         self._net = self.accelerator.prepare_model(self.model)
 
     def _train_step(self, batch: Batch) -> tuple[float, float]:

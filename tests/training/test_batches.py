@@ -7,7 +7,8 @@ import pytest
 
 from streamer.errors import StreamerError
 from streamer.timebase import MEL_HOP, TOKEN
-from streamer.training.batches import IGNORE, Batch, BatchConfig, SpeechBatches
+from streamer.training.augment import SpoilConfig
+from streamer.training.batches import IGNORE, Batch, BatchConfig, SpeechBatches, voiced
 from streamer.training.corpus import Clip, Pack
 from tests.tiny import tiny_tokenizer
 from tests.training.corpora import RATE, make_pack, noise, speech_pack
@@ -50,7 +51,7 @@ def test_a_batch_depends_on_seed_and_step_alone(pack: Pack) -> None:
 def test_tokens_are_a_step_behind_their_targets(pack: Pack) -> None:
     t = TOKENIZER
     for step in range(4):
-        batch = batches(pack, noises=False).batch(step)
+        batch = batches(pack, BatchConfig(seconds=6.0, timestamps=0.0), noises=False).batch(step)
         assert batch.tokens.shape == batch.targets.shape
         assert batch.mel.shape[:2] == (len(batch.tokens), 80)
         for tokens, targets, pieces in zip(
@@ -81,6 +82,48 @@ def test_joined_items_say_all_their_words(pack: Pack) -> None:
         said = TOKENIZER.decode(pieces).strip()
         assert said not in known
         assert any(said.startswith(f"{text} ") for text in known if text)
+
+
+def test_timestamps_say_when_each_utterance_is_heard(tmp_path: Path) -> None:
+    """Silence, sound and silence joined: loud are the frames between two timestamps, and only those."""
+    t = TOKENIZER
+    quiet = np.zeros(RATE // 5, np.float32)
+    clips = [
+        (Clip(name, "", "s", text=name), np.concatenate([quiet, noise(1.0 + i / 10, i), quiet]))
+        for i, name in enumerate(("one", "two", "three"))
+    ]
+    spoiled = SpoilConfig(speed=1.0, room=0, noise=0, telephone=0, codec=0)
+    config = BatchConfig(seconds=12.0, joined=1.0, timestamps=1.0, wordless=0.0, shares=spoiled)
+    drawn = batches(make_pack(tmp_path, clips), config, noises=False)
+    several = 0
+    for batch in map(drawn.batch, range(3)):
+        for mel, tokens, targets, pieces in zip(
+            batch.mel, batch.tokens.tolist(), batch.targets.tolist(), batch.pieces, strict=True
+        ):
+            written = [token for token in targets if token != IGNORE]
+            assert tokens[: len(written)] == [t.sot, *written[:-1]]
+            assert [token for token in written if token < t.eot] == pieces
+            times = [token - t.timestamp_begin for token in written if token >= t.timestamp_begin]
+            assert times == sorted(times)
+            said = np.zeros(mel.shape[1] // 2, bool)
+            for begin, end in zip(times[::2], times[1::2], strict=True):
+                said[begin:end] = True
+            # The mel of a frame leans over its edges, and masks take the mean of it all.
+            loud = np.median(mel, 0).reshape(-1, 2).mean(1)
+            inner = said & np.roll(said, 2) & np.roll(said, -2)
+            outer = ~(said | np.roll(said, 2) | np.roll(said, -2))
+            assert np.median(loud[inner]) > np.median(loud[outer]) + 0.5
+            assert (loud[outer] < loud[inner].mean()).mean() > 0.9
+            several += len(times) > 2
+    assert several
+
+
+def test_voice_is_found_between_silences() -> None:
+    audio = np.concatenate([np.zeros(RATE), noise(0.5), np.zeros(RATE // 2)]).astype(np.float32)
+    begin, end = voiced(audio)
+    assert begin == pytest.approx(RATE, abs=320)
+    assert end == pytest.approx(1.5 * RATE, abs=320)
+    assert voiced(np.zeros(100, np.float32)) == (0, 100)
 
 
 def test_sizes_are_as_configured(pack: Pack) -> None:

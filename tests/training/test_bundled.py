@@ -162,6 +162,37 @@ def test_training_goes_on_from_a_finished_model(made: BundledRecipe, packed: Pat
         again.new_model(again.tokenizer())
 
 
+def test_where_only_the_decoder_learns_everything_else_stays(
+    made: BundledRecipe, packed: Path, tmp_path: Path
+) -> None:
+    """Through the quantisation too: what was rounded once is not rounded again."""
+    made.export(made.new_model(made.tokenizer()).eval(), tmp_path / "first", {})
+    first = load(tmp_path / "first")
+    config = replace(made.config, tts_sentences=0, speech=replace(made.config.speech, only_decoder=True))
+    work = tmp_path / "again"
+    shutil.copytree(packed / "work" / "speech", work / "speech")  # and no sounds
+    again = BundledRecipe(packed / "data", work, Path("nowhere"), config, False, tmp_path / "first")
+    again.speech()
+    again.export(again.trained(), tmp_path / "second", {})
+    second = load(tmp_path / "second")
+    for one, other in (
+        (first.model.encoder, second.model.encoder),
+        (first.ctc, second.ctc),
+        (first.tags, second.tags),
+    ):
+        assert isinstance(one, torch.nn.Module)
+        assert isinstance(other, torch.nn.Module)
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-5, atol=1e-7)
+    assert (second.labels, second.thresholds) == (first.labels, first.thresholds)
+    assert second.info.scores == first.info.scores
+    assert (tmp_path / "second" / "replay.safetensors").read_bytes() == (
+        tmp_path / "first" / "replay.safetensors"
+    ).read_bytes()
+    decoders = [m.model.decoder.state_dict() for m in (first, second)]
+    assert not torch.equal(decoders[0]["token_embedding.weight"], decoders[1]["token_embedding.weight"])
+
+
 def test_without_sounds_there_is_no_sound_head(made: BundledRecipe, tmp_path: Path) -> None:
     shutil.rmtree(made.work / "sounds")
     model = made.new_model(made.tokenizer()).eval()

@@ -137,6 +137,16 @@ def test_frozen_layers_never_learn_and_cost_nothing(pack: Pack, tmp_path: Path) 
     assert parameters["ln_post.weight"] in one.optimiser.state
 
 
+def test_the_decoder_learns_alone(pack: Pack, tmp_path: Path) -> None:
+    """What hangs on the encoder, CTC branch and heads, is as before; also after the last frozen step."""
+    one = trainer(pack, tmp_path, replace(CONFIG, only_decoder=True))
+    before = {name: value.clone() for name, value in one.model.state_dict().items()}
+    one.run(progress=False)
+    after = one.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"whisper.decoder.{name}" for name, _ in one.model.whisper.decoder.named_parameters()}
+
+
 def test_another_number_of_frozen_layers_is_no_resumption(pack: Pack, tmp_path: Path) -> None:
     trainer(pack, tmp_path, CONFIG).save()
     with pytest.raises(StreamerError, match=r"checkpoint\.pt.*frozen_layers = 1.*fresh work folder"):
