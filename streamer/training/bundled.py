@@ -40,7 +40,7 @@ from streamer.training.tags.cache import FeatureCache
 from streamer.training.tags.encoders import of_whisper
 from streamer.training.tags.features import fill_cache, plan, read_features
 from streamer.training.tags.folds import Job, choose_thresholds, cross_validate, run_fits
-from streamer.training.tags.names import LABELS, label_of
+from streamer.training.tags.names import LABELS, SPEECH, label_of
 from streamer.training.tags.readers import draw_folds
 from streamer.training.tags.replay import FILE as REPLAY_FILE
 from streamer.training.tags.replay import save_replay
@@ -58,6 +58,8 @@ REPLAY = 600
 FOLDS = 5
 MADE = 12
 """Windows of each sound from formulas for each round of views."""
+TALK = 600
+"""Windows of speech alone for each round of views."""
 HEAD_WIDTH = 64
 """Width of an attention head in every official Whisper encoder."""
 
@@ -342,7 +344,7 @@ class BundledRecipe:
         clips = [clip if clip.group == c.sound_test else replace(clip, fold=0) for clip in clips]
         clips = draw_folds(clips, FOLDS, c.seed)
         talk = [speech.clips[i] for i in self._training_clips(speech)]
-        views = WindowConfig(views=c.tag_rounds, made=MADE)
+        views = WindowConfig(views=c.tag_rounds, made=MADE, talk=TALK)
         windows, _ = plan(Planner(Packed(sounds, speech), clips, talk, views, c.seed))
         encoder = of_whisper(whisper, "bundled", short=True)
         shape = (encoder.info.n_layer, encoder.info.n_state)
@@ -354,7 +356,8 @@ class BundledRecipe:
         test = folds.clips.only([i for i, clip in enumerate(clips) if clip.group == c.sound_test])
         (fitted,) = run_fits(features, [job], fits, progress=self.progress)
         save_replay(self.work, fitted.head, features, REPLAY)
-        return fitted.head, choose_thresholds(folds.scores, folds.targets), 100 * test.accuracy()
+        thresholds = choose_thresholds(folds.scores, folds.targets, speech=LABELS.index(SPEECH))
+        return fitted.head, thresholds, 100 * test.accuracy()
 
     def export(self, model: SpeechModel, target: Path, scores: dict[str, float]) -> None:
         """Train the sound head, quantise everything, and write a model that the daemon loads."""

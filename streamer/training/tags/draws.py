@@ -24,6 +24,9 @@ class DrawConfig:
     batch: int = 64
     balance: bool = True
     """Windows of rare labels are drawn more often (Whisper-AT: Σ 1000 / (count + 0.01) over the labels)."""
+    floor: float = 0.5
+    """A labelled window is drawn at least so often as this part of their mean: what is common, such as people
+    talking, has to be known well not to be taken for what is rare. As published: 0."""
     unlabelled: float = 0.15
     """Share of the draws that go to windows without a label, where there are some."""
     mixup: float = 0.5
@@ -107,6 +110,8 @@ def _weights(features: Sequence[Features], config: DrawConfig) -> list[NDArray[n
         labelled = [np.asarray(f.targets @ rarity, np.float64) for f in features]
     else:
         labelled = [np.asarray(f.targets.any(1), np.float64) for f in features]
+    mean = sum(float(w.sum()) for w in labelled) / max(1, sum(int((w > 0).sum()) for w in labelled))
+    labelled = [np.where(w > 0, np.maximum(w, config.floor * mean), 0.0) for w in labelled]
     empty = [np.asarray(~f.targets.any(1), np.float64) for f in features]
     total, rest = (float(sum(w.sum() for w in part)) for part in (labelled, empty))
     share = config.unlabelled if total and rest else float(not total)

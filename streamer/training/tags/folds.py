@@ -20,6 +20,8 @@ from streamer.training.tags.readers import TEST_FOLD
 
 LEAST_PRECISION = 0.5
 """A threshold below which more than half of what it reports is wrong is no threshold."""
+FALSE_IN_SPEECH = 0.001
+"""Share of the windows of people talking that may be taken for another sound, for each sound."""
 WATCHED = 1000
 """Windows at most that are looked at after each epoch."""
 
@@ -192,8 +194,12 @@ def choose_thresholds(
     precision: float = 0.9,
     low: float = 0.25,
     high: float = 0.9,
+    speech: int | None = None,
 ) -> list[float]:
     """For each label the lowest threshold with that precision on held-out windows, in steps of 0.001.
+
+    speech: the column of people talking. No other label's threshold, nor 0.5, is so low that more than
+    FALSE_IN_SPEECH of the windows that have it and not that label would be reported.
 
     Where none within the bounds reaches it: the best by F0.5 (precision counts twice as much as recall) of
     those with LEAST_PRECISION, else `high`. 0.5 for a label with fewer than three examples.
@@ -201,22 +207,32 @@ def choose_thresholds(
     grid = np.round(np.arange(round(1000 * low), round(1000 * high) + 1) / 1000, 3)
     out = []
     for c in range(got.shape[1]):
+        least = low if speech in (None, c) else _quiet(got[targets[:, speech] & ~targets[:, c], c], low, high)
         if targets[:, c].sum() < 3:
-            out.append(0.5)
+            out.append(max(0.5, least))
             continue
         order = np.argsort(got[:, c])
         first = np.searchsorted(got[order, c].astype(np.float64), grid)
         hits = np.append(np.cumsum(targets[order[::-1], c])[::-1], 0.0)[first]
         flagged = len(order) - first
-        reached = np.flatnonzero((flagged > 0) & (hits >= precision * flagged))
+        allowed = grid >= least
+        reached = np.flatnonzero(allowed & (flagged > 0) & (hits >= precision * flagged))
         if len(reached):
             out.append(float(grid[reached[0]]))
             continue
         right, found = hits / np.maximum(flagged, 1), hits / targets[:, c].sum()
         merit = 1.25 * right * found / np.maximum(0.25 * right + found, 1e-9)
-        merit[right < LEAST_PRECISION] = 0
+        merit[(right < LEAST_PRECISION) | ~allowed] = 0
         out.append(float(grid[merit.argmax()]) if merit.max() > 0 else high)
     return out
+
+
+def _quiet(scores: NDArray[np.float32], low: float, high: float) -> float:
+    """The lowest threshold, in steps of 0.001, that at most FALSE_IN_SPEECH of these windows reach."""
+    if not len(scores):
+        return low
+    most = np.sort(scores)[::-1][int(FALSE_IN_SPEECH * len(scores))]
+    return float(np.clip(np.floor(1000 * float(most) + 1) / 1000, low, high))
 
 
 def at_thresholds(

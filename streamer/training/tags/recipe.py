@@ -142,7 +142,9 @@ class TagsRecipe:
             )
         thresholds = [UNTESTED] * len(prepared.labels)
         if folds is not None:
-            thresholds = choose_thresholds(folds.scores, folds.targets, c.precision)
+            names = [label.name for label in prepared.labels]
+            speech = names.index(SPEECH) if SPEECH in names else None
+            thresholds = choose_thresholds(folds.scores, folds.targets, c.precision, speech=speech)
             if c.fit.patience:
                 # There is nothing left to validate on: as long as the folds learnt.
                 epochs = max(1, round(statistics.median(folds.epochs)))

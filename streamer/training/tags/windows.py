@@ -30,6 +30,10 @@ Audio = NDArray[np.float32]
 
 SHORTEST = 4
 """Tokens of the shortest window (1.6 s): shorter recordings are padded with silence."""
+PAUSED = 0.5
+"""Share of the windows of speech in which people pause."""
+LONGEST_PAUSE = 2.0
+"""Seconds of silence between two things that are said."""
 HEARD = 0.2
 """Part of a recording's loudest 100 ms that a piece must reach for the recording's labels to hold."""
 
@@ -222,6 +226,7 @@ class Planner:
         self.recordings, self.clips, self.config, self.seed = recordings, clips, config, seed
         self._speech = [clip for clip in speech if clip.labels in ((), (SPEECH,))]
         self._background = [clip for clip in clips if not clip.labels]
+        self._voices = _by_fold(self._speech, sorted({clip.fold for clip in clips if clip.fold > 0}))
         self._settings = f"{seed}:{astuple(config)[2:]}"
         self._identities: dict[str, str] = {}
         self._readable: dict[str, bool] = {}
@@ -294,23 +299,25 @@ class Planner:
         return Window(key, n, labels, (), 0, -1, "", made)
 
     def _talk(self, number: int) -> Iterator[Window]:
-        """A window of speech; none where no recording of it can be decoded."""
+        """A window of speech, of voices of one fold; none where no recording of it can be decoded."""
         rng = _generator(f"plan|talk|{number}|{self._settings}")
         n = self._length(rng)
-        over = self._some(self._speech, rng, 4)
+        fold = list(self._voices)[number % len(self._voices)] if self._voices else 0
+        over = self._some(self._voices.get(fold, ()), rng, 4)
         if not over:
             return
+        pauses = rng.random() < PAUSED
         under = self._some(self._background, rng, 1) if rng.random() < 0.43 else []
         key = f"talk|{number}|{n}|{self._settings}|{self._names(over)}|{self._names(under)}"
 
         def talk() -> tuple[Audio, bool]:
             rng = _generator(key)
-            piece = self._joined(over, n, rng)
+            piece = self._joined(over, n, rng, LONGEST_PAUSE if pauses else 0.0)
             if under:
                 piece = mix(piece, self.recordings.audio(under[0]), float(rng.uniform(5, 25)), rng)
             return level(piece, rng), True
 
-        yield Window(key, n, (SPEECH,), (), 0, -1, "", talk)
+        yield Window(key, n, (SPEECH,), (), fold, -1, "", talk)
 
     def _empty(self, number: int) -> Window:
         rng = _generator(f"plan|empty|{number}|{self._settings}")
@@ -361,7 +368,28 @@ class Planner:
     def _names(self, clips: Sequence[Clip]) -> str:
         return ",".join(map(self._identity, clips))
 
-    def _joined(self, clips: Sequence[Clip], n: int, rng: np.random.Generator) -> Audio:
-        """Clips one after the other, repeated until they fill n samples, from a random place on."""
-        whole = np.concatenate([self.recordings.audio(clip) for clip in clips])
+    def _joined(
+        self, clips: Sequence[Clip], n: int, rng: np.random.Generator, longest_pause: float = 0.0
+    ) -> Audio:
+        """Clips one after the other, repeated until they fill n samples, from a random place on.
+
+        Between them is silence of up to `longest_pause` seconds.
+        """
+        parts = [self.recordings.audio(clip) for clip in clips]
+        if longest_pause:
+            silence = np.zeros(round(longest_pause * SAMPLE_RATE), np.float32)
+            parts = [p for part in parts for p in (part, silence[: int(rng.integers(len(silence)))])]
+        whole = np.concatenate(parts)
         return crop(np.resize(whole, max(n, len(whole))), n, rng)[0]
+
+
+def _by_fold(speech: Sequence[Clip], folds: Sequence[int]) -> dict[int, list[Clip]]:
+    """Clips of speech by the fold in which their speaker is heard: each speaker is in one.
+
+    Those whose speaker is not named are of a speaker each. Without folds all are in none (0).
+    """
+    out: dict[int, list[Clip]] = {}
+    for clip in speech:
+        number = int.from_bytes(blake2b((clip.speaker or clip.key).encode(), digest_size=4).digest())
+        out.setdefault(folds[number % len(folds)] if folds else 0, []).append(clip)
+    return dict(sorted(out.items()))

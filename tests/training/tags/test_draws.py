@@ -38,6 +38,14 @@ def test_labels_are_drawn_alike_however_rare() -> None:
     assert (y.sum(1) == 0).float().mean().item() == pytest.approx(0.15, abs=0.03)
 
 
+def test_what_is_common_is_still_drawn() -> None:
+    """Of 40 common windows and a rare one: half of the draws each without a floor."""
+    _, even = drawn(replace(PLAIN, unlabelled=0.0, floor=0.0))
+    assert even[:, 0].mean().item() == pytest.approx(0.5, abs=0.05)
+    _, kept = drawn(replace(PLAIN, unlabelled=0.0, floor=1.0))
+    assert kept[:, 0].mean().item() == pytest.approx(2 / 3, abs=0.05)
+
+
 def test_unbalanced_draws_follow_the_data() -> None:
     _, y = drawn(replace(PLAIN, balance=False, unlabelled=0.0))
     assert y[:, 1].mean().item() == pytest.approx(1 / 41, abs=0.02)

@@ -13,6 +13,7 @@ from streamer.errors import StreamerError
 from streamer.training.tags.draws import DrawConfig
 from streamer.training.tags.fit import TagConfig, plain_attention
 from streamer.training.tags.folds import (
+    FALSE_IN_SPEECH,
     LEAST_PRECISION,
     ClipScores,
     Job,
@@ -171,6 +172,25 @@ def test_a_threshold_reaches_the_precision_and_is_the_lowest(
     elif chosen < 0.9:
         flagged = got[:, 0].astype(float) >= chosen
         assert targets[flagged].mean() >= LEAST_PRECISION
+
+
+def test_speech_seldom_reaches_another_sounds_threshold() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.zeros((4000, 3), np.bool_)  # speech, a sound, one with too few examples
+    targets[:3000, 0] = True
+    targets[2950:3500, 1] = True
+    targets[3500:3502, 2] = True
+    got = np.where(targets, 0.9, 0.1).astype(np.float32)
+    got[:3000, 1:] = np.maximum(got[:3000, 1:], rng.uniform(0.0, 0.8, (3000, 2)))  # what it says of talking
+    got[2950:3500, 1] = rng.uniform(0.4, 1.0, 550)
+    free = choose_thresholds(got, targets)
+    told = choose_thresholds(got, targets, speech=0)
+    alone = targets[:, 0] & ~targets[:, 1]
+    assert (got[alone, 1] >= free[1]).mean() > FALSE_IN_SPEECH
+    assert (got[alone, 1] >= told[1]).mean() <= FALSE_IN_SPEECH
+    assert (got[alone, 1] >= told[1] - 0.002).mean() > FALSE_IN_SPEECH  # and no higher than that takes
+    assert (free[2], told[2]) == (0.5, pytest.approx(0.8, abs=0.02))
+    assert told[0] == free[0]
 
 
 def test_precision_and_recall_at_the_thresholds() -> None:

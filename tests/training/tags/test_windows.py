@@ -70,7 +70,7 @@ def test_windows_are_what_they_say(place: Path) -> None:
     assert {w.labels for w in windows} >= {(), (SPEECH,)}
     assert {w.labels[0] for w in windows if w.labels} == {SPEECH, *MAKERS}
     assert {w.fold for w in windows if w.source == ("Dog",)} == {1}
-    assert {w.fold for w in windows if w.origin == ""} == {0}
+    assert {w.fold for w in windows if w.origin == "" and not w.key.startswith("talk|")} == {0}
 
 
 def test_equal_keys_are_equal_samples_and_keys_tell_windows_apart(place: Path) -> None:
@@ -113,6 +113,33 @@ def test_speech_lies_over_its_share_of_the_views(place: Path) -> None:
     silent = Planner(Files(), clips_of(place), (), config, 0)
     assert not any(w.labels for w in silent.of_clip(0))
     assert not any(SPEECH in w.labels for w in silent.others())
+
+
+def test_voices_are_held_out_with_their_fold(place: Path) -> None:
+    """A threshold is chosen on speakers whom the head of that fold has not heard."""
+    people = {f"talk{i}": f"person {i}" for i in range(3)}
+    talk = [replace(clip, speaker=people[clip.key]) for clip in talk_of(place)]
+    keys = {Path(clip.path).stem: clip.speaker for clip in talk}
+    assert keys == people
+    planner = Planner(Files(), clips_of(place), talk, replace(CONFIG, talk=40), 0)
+    windows = [w for w in planner.others() if w.key.startswith("talk|")]
+    heard: dict[int, set[str]] = {}
+    for w in windows:
+        heard.setdefault(w.fold, set()).update(person for person in people if f"{person}.wav" in w.key)
+    assert set(heard) <= {1, 2}
+    assert len(windows) == 80
+    assert not (heard.get(1, set()) & heard.get(2, set()))
+    assert set().union(*heard.values()) == set(people)
+
+
+def test_pauses_between_what_is_said_are_silent(place: Path) -> None:
+    talk = [Clip("talk", str(place / "talk0.wav"), "s", labels=(SPEECH,))]
+    config = replace(CONFIG, talk=30, views=1, background=0.0, lengths=(4.0,))
+    planner = Planner(Files(), clips_of(place)[:2], talk, config, 0)
+    windows = [w.render()[0] for w in planner.others() if w.key.startswith("talk|")]
+    quiet = [float((piece == 0).mean()) for piece in windows]
+    assert sum(share == 0 for share in quiet) > 5
+    assert sum(share > 0.2 for share in quiet) > 5
 
 
 def test_a_view_of_the_pause_is_not_the_sound() -> None:
