@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -227,7 +227,8 @@ class Planner:
         self._speech = [clip for clip in speech if clip.labels in ((), (SPEECH,))]
         self._background = [clip for clip in clips if not clip.labels]
         self._voices = _by_fold(self._speech, sorted({clip.fold for clip in clips if clip.fold > 0}))
-        self._settings = f"{seed}:{astuple(config)[2:]}"
+        # How many windows are drawn changes none of them.
+        self._settings = f"{seed}:{config.lengths}:{config.speech}:{config.background}"
         self._identities: dict[str, str] = {}
         self._readable: dict[str, bool] = {}
 
