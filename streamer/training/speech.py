@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamer.asr.tokenizer import TIMESTAMPS
 from streamer.errors import ConfigError, StreamerError
 from streamer.nn.heads import CtcHead
 from streamer.nn.whisper import Whisper
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+SPREAD = 4
+"""Timestamps (of 20 ms) that the standard deviation of a time's bell curve spans."""
 PRECISIONS = ("bf16", "float32")
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError)
 """What `torch.load` raises for a file that is damaged or something else."""
@@ -82,9 +85,7 @@ class SpeechModel(nn.Module):
         )
         states = self.whisper.encoder(mel).states
         logits = self.whisper.decoder(tokens, states)
-        attention = F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, label_smoothing=smoothing
-        )
+        attention = text_loss(logits.flatten(0, 1), targets.flatten(), smoothing)
         scores = self.ctc(states).float().log_softmax(-1).transpose(0, 1)
         lengths = torch.tensor([len(p) for p in batch.pieces])
         pieces = torch.tensor([p + 1 for row in batch.pieces for p in row], dtype=torch.long)
@@ -97,6 +98,28 @@ class SpeechModel(nn.Module):
         encoder = self.whisper.encoder
         parts = [encoder.conv1, encoder.conv2, *encoder.blocks[:count]] if count else []
         return [parameter for part in parts for parameter in part.parameters()]
+
+
+def text_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy of (N, V) logits for (N,) tokens, IGNORE where there is none.
+
+    A timestamp is nearly right where it is nearly the time: its target is a bell curve over its neighbours
+    instead of label smoothing, so that each of the 1501 is learnt from what is said around it too.
+    """
+    first = logits.shape[1] - TIMESTAMPS
+    timed = targets >= first
+    plain = F.cross_entropy(
+        logits,
+        targets.masked_fill(timed, IGNORE),
+        ignore_index=IGNORE,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    around = torch.arange(-3 * SPREAD, 3 * SPREAD + 1, device=logits.device)
+    bell = torch.exp(-0.5 * (around / SPREAD) ** 2)
+    near = (targets[timed][:, None] + around).clamp(first, logits.shape[1] - 1)
+    found = logits[timed].float().log_softmax(-1).gather(1, near)
+    return (plain - (found * (bell / bell.sum())).sum()) / (targets != IGNORE).sum()
 
 
 def check(config: SpeechConfig, model: SpeechModel) -> None:

@@ -12,9 +12,9 @@ import torch
 
 from streamer.errors import ConfigError, StreamerError
 from streamer.nn.whisper import Whisper, WhisperDims
-from streamer.training.batches import Batch, BatchConfig, SpeechBatches
+from streamer.training.batches import IGNORE, Batch, BatchConfig, SpeechBatches
 from streamer.training.corpus import Pack
-from streamer.training.speech import SpeechConfig, SpeechModel, SpeechTrainer
+from streamer.training.speech import SpeechConfig, SpeechModel, SpeechTrainer, text_loss
 from tests.tiny import tiny_tokenizer
 from tests.training.corpora import speech_pack
 
@@ -193,6 +193,26 @@ def test_a_batch_without_any_words_trains(pack: Pack, tmp_path: Path) -> None:
     row = json.loads((tmp_path / "log.jsonl").read_text())
     assert np.isfinite(row["ctc"])
     assert 0 < row["attention"] < 20
+
+
+def test_a_timestamp_is_the_better_the_nearer() -> None:
+    """Other tokens have torch's own cross-entropy; of none at all there is none."""
+    first = TOKENIZER.timestamp_begin
+    targets = torch.tensor([65, IGNORE, first + 100])
+    noise = torch.randn(3, TOKENIZER.n_vocab, generator=torch.Generator().manual_seed(0))
+    plain = torch.nn.functional.cross_entropy(noise[:1], targets[:1], label_smoothing=0.1)
+    torch.testing.assert_close(text_loss(noise[:2], targets[:2], 0.1), plain)
+
+    def said(at: int) -> float:
+        logits = torch.zeros(1, TOKENIZER.n_vocab)
+        logits[0, first + at] = 5
+        return float(text_loss(logits, targets[2:], 0.1))
+
+    losses = [said(at) for at in (100, 102, 105, 109, 130)]
+    assert losses == sorted(losses)
+    assert said(95) == pytest.approx(said(105))
+    for edge in (first, TOKENIZER.n_vocab - 1):
+        assert text_loss(noise[:1], torch.tensor([edge]), 0.1).isfinite()
 
 
 def test_padding_is_not_learnt(pack: Pack, tmp_path: Path) -> None:
