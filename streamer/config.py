@@ -125,6 +125,19 @@ class GuardsConfig(Section):
     """… while it took it for something else with a score from this on."""
 
 
+class TextConfig(Section):
+    """[text]: what is done to a text before anybody reads it (see `streamer.asr.edits`)."""
+
+    replacements: dict[str, str] = {}
+    """Phrases, whole words in any case, and what stands for each."""
+    profanity: bool | list[str] = False
+    """true: a built-in list of English words becomes a first letter and asterisks; or a list of one's own."""
+    personal: bool = False
+    """Card and telephone numbers and e-mail addresses, written or spoken in English, are masked."""
+    pause: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds of silence after which an utterance no longer goes on with what was said before."""
+
+
 class LabelConfig(Section):
     """[sounds.labels."NAME"]: what differs for one label."""
 
@@ -252,6 +265,7 @@ class Config(Section):
     segment: SegmentConfig = SegmentConfig()
     live: LiveConfig = LiveConfig()
     guards: GuardsConfig = GuardsConfig()
+    text: TextConfig = TextConfig()
     sounds: SoundsConfig = SoundsConfig()
     source: SourceConfig = SourceConfig()
     server: ServerConfig = ServerConfig()

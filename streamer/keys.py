@@ -98,8 +98,8 @@ def describe(setting: Setting) -> str:
     """What is expected of a setting that is neither text nor true or false."""
     if setting.table:
         return "a table in TOML"
-    if is_list(setting.annotation):
-        return "a list in TOML"
+    if any(is_list(one) for one in options(setting.annotation)):
+        return "a list in TOML" if is_list(setting.annotation) else "true, false or a list in TOML"
     return "a number"
 
 

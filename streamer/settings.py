@@ -38,6 +38,7 @@ from streamer.keys import (
     leaves,
     model_of,
     nest,
+    options,
     plain,
     quote,
     setting_at,
@@ -219,9 +220,10 @@ def _read_text(setting: Setting, text: str, origin: str) -> Any:
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if accepts(setting.annotation, bool):
         flag = {**words, "1": True, "0": False}.get(text.strip().lower())
-        if flag is None:
+        if flag is not None:
+            return flag
+        if options(setting.annotation) == (bool,):
             raise ConfigError(f"{origin}: {setting.key}: expected true or false, found '{text}'")
-        return flag
     try:
         return tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
@@ -243,7 +245,10 @@ def _collect(tree: Mapping[str, Any], model: type[BaseModel], prefix: str, origi
             raise ConfigError(_unknown(key, name, model, prefix, origin))
         annotation = model.model_fields[name].annotation
         section = model_of(annotation)
-        if section is None:
+        if section is None and is_table(annotation):
+            entries = {f"{key}.{quote(label)}": one for label, one in _table(value, key, origin).items()}
+            layer |= {path: (one, origin) for path, one in entries.items()}
+        elif section is None:
             layer[key] = (value, origin)
         elif is_list(annotation):
             for index, entry in enumerate(value if isinstance(value, list) else ()):

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamer.asr.attended import Frontier
 from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.edits import Editor
 from streamer.asr.guards import Opinion, Reason, judge
 from streamer.asr.policy import Hypothesis, Policy, make_policy, to_frames
 from streamer.asr.tokenizer import Tokenizer
@@ -49,6 +50,9 @@ class Track:
         self._tokenizer = tokenizer
         self._emotion = model.emotion if isinstance(model, LoadedSpeech) else None
         self._policy: Policy = make_policy(config.live, tokenizer)
+        self._editor = Editor(config.text)
+        self._edited = self._said_until = 0
+        """The utterance whose texts are edited, and the sample index at which the last one ended."""
         self._utterance = 0
         self._frames: tuple[int, ...] = ()
         """Where the committed tokens were heard."""
@@ -188,15 +192,23 @@ class Track:
                 Hypothesis(decoded.tokens, result.frames, heard, decoded.language, decoded.beyond)
             )
         self._frames = result.frames[: len(self._policy.committed)]
-        if decoded.text:
+        text, stable = self._editor_of(p).partial(decoded.text, self._policy.stable)
+        if text:
             yield TranscriptPartial(
                 stream=self.stream,
                 utterance=p.utterance,
                 start=to_seconds(p.start),
                 end=to_seconds(p.end),
-                text=decoded.text,
-                stable=self._policy.stable,
+                text=text,
+                stable=stable,
             )
+
+    def _editor_of(self, p: Pass) -> Editor:
+        """What edits the texts of a pass's utterance."""
+        if p.utterance != self._edited:
+            self._edited = p.utterance
+            self._editor.begin(soon=p.start - self._said_until <= to_samples(self._config.text.pause))
+        return self._editor
 
     def _final(self, p: Pass, result: Result) -> Event:
         decoded = result.decoded
@@ -209,12 +221,14 @@ class Track:
             stable = self._tokenizer.decode(decoded.tokens[: decoded.prefix_length]).strip()
             decoded = replace(decoded, text=stable)
             words = _first_words(words, decoded.text)
+        text, words = self._editor_of(p).final(decoded.text, words)
+        self._said_until = p.end
         return TranscriptFinal(
             stream=self.stream,
             utterance=p.utterance,
             start=to_seconds(p.start),
             end=to_seconds(p.end),
-            text=decoded.text,
+            text=text,
             words=[self._word(p, word) for word in words],
             language=decoded.language,
             avg_logprob=round(decoded.avg_logprob, 4),
@@ -230,7 +244,8 @@ class Track:
         """Why a text is not believed, if it is not."""
         reason = judge(decoded, self._config.guards, self._opinion_of(p))
         if reason is not None:
-            log.debug("%s, utterance %d: %r suppressed: %s", p.stream, p.utterance, decoded.text, reason)
+            text = self._editor.alone(decoded.text)  # a log keeps personal data longer than a screen
+            log.debug("%s, utterance %d: %r suppressed: %s", p.stream, p.utterance, text, reason)
         return reason
 
     def _judged(self, p: Pass, head: EmotionHead, scores: tuple[float, ...]) -> Event:

@@ -183,6 +183,19 @@ def test_labels_of_several_layers_add_up(tmp_path: Path) -> None:
     assert shown["sounds.labels.Cat.ignore"] == (True, "environment STREAMER_SOUNDS__LABELS")
 
 
+def test_replacements_of_several_layers_add_up_and_those_of_words_may_be_a_list(tmp_path: Path) -> None:
+    file = write(tmp_path, '[text]\nprofanity = ["darn"]\n[text.replacements]\n"new york" = "NYC"\num = ""\n')
+    loaded = settings.load(file, {"STREAMER_TEXT__REPLACEMENTS": '{um = "er"}'}, {"text.replacements.a": "b"})
+    assert loaded.config.text.replacements == {"new york": "NYC", "um": "er", "a": "b"}
+    assert loaded.config.text.profanity == ["darn"]
+    assert settings.load(None, {"STREAMER_TEXT__PROFANITY": '["a"]'}).config.text.profanity == ["a"]
+    assert settings.load(None, {"STREAMER_TEXT__PROFANITY": "yes"}).config.text.profanity is True
+    with pytest.raises(ConfigError, match=r"text\.profanity: expected true, false or a list"):
+        settings.load(None, {"STREAMER_TEXT__PROFANITY": "darn"})
+    with pytest.raises(ConfigError, match=r"text\.replacements\.um: .*string, found 5"):
+        settings.load(None, {}, {"text.replacements.um": 5})
+
+
 def test_rows_and_errors_show_no_secret() -> None:
     streams = [{"source": "rtsp://me:hush@camera/1"}]
     loaded = settings.load(None, {"STREAMER_SERVER__TOKEN": "hush"}, {"streams": streams})
@@ -209,6 +222,8 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
             {"source": st.text("abc:/@", min_size=1)}, optional={"name": st.text("abc")}
         )
         return st.lists(entry, max_size=2)
+    if setting.key == "text.replacements":
+        return st.dictionaries(st.text("new york.\"'ü", min_size=1), st.text("NYC"), max_size=2)
     if setting.table:
         entry = st.fixed_dictionaries(
             {}, optional={"threshold": st.floats(0.1, 0.9), "ignore": st.booleans()}
@@ -217,6 +232,8 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
     for one in options(setting.annotation):
         if get_origin(one) is Literal:
             return st.sampled_from(get_args(one))
+        if get_origin(one) is list:
+            return st.lists(st.text("ab'ü\"") if str in get_args(one) else st.floats(0, 1), max_size=2)
         if one is bool:
             return st.booleans()
         if one is int:

@@ -386,6 +386,39 @@ def test_what_is_stable_outlives_a_doubtful_final() -> None:
     assert (final.text, [w.text for w in final.words]) == ("ab", ["ab"])
 
 
+def test_texts_are_edited_in_partials_finals_words_and_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    text = {"replacements": {"ab": "Alphabet"}, "personal": True}
+    track = make(Config.model_validate({"text": text}))
+    tail = "-" * 40
+    first = do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "ab 41" + tail)[-1]
+    second = do(track, a_pass(Kind.PARTIAL, 0, 2.4, 1), "ab 411234 567" + tail)[-1]
+    assert isinstance(first, TranscriptPartial)
+    assert isinstance(second, TranscriptPartial)
+    assert (first.text, first.stable, second.text) == ("Alphabet 41", "", "Alphabet [number]")
+    words = [TimedWord(word, 4 * i, 4 * i + 4, 0.9) for i, word in enumerate(("ab", "411234", "567", "ok"))]
+    final = do(track, a_pass(Kind.FINAL, 0, 3.2, 1), "ab 411234 567 ok" + tail, words=words)[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert final.text == "Alphabet [number] ok"
+    assert [(w.text, w.start, w.end) for w in final.words] == [
+        ("Alphabet", 0.0, 0.08),
+        ("[number]", 0.08, 0.24),
+        ("ok", 0.24, 0.32),
+    ]
+    doubtful(track, a_pass(Kind.FINAL, 30, 32, 4), "41212121212 is it")
+    assert "[number] is it" in caplog.text
+    assert "4121" not in caplog.text
+
+
+def test_a_number_after_a_long_pause_is_another() -> None:
+    for start, expected in ((2.0, "[number] is it"), (5.0, "4567 is it")):
+        track = make(Config.model_validate({"text": {"personal": True, "pause": 2.0}}))
+        do(track, a_pass(Kind.FINAL, 0, 1, 1), "it is 123")
+        last = do(track, a_pass(Kind.FINAL, start, start + 1, 2), "4567 is it")[-1]
+        assert isinstance(last, TranscriptFinal)
+        assert last.text == expected
+
+
 def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
     labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
     said = {}
