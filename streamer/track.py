@@ -189,7 +189,9 @@ class Track:
         if len(p.samples) <= self._uncut:
             heard = len(p.samples) // FRAME
             self._policy.hypothesis(
-                Hypothesis(decoded.tokens, result.frames, heard, decoded.language, decoded.beyond)
+                Hypothesis(
+                    decoded.tokens, result.frames, heard, decoded.language, decoded.beyond, decoded.sure
+                )
             )
         self._frames = result.frames[: len(self._policy.committed)]
         text, stable = self._editor_of(p).partial(decoded.text, self._policy.stable)

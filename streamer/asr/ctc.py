@@ -69,10 +69,12 @@ def decode_ctc(
         tokens, frames = _collapse(path, known[-1] + 1, prefix[-1] + 1)
         tokens, frames = [*prefix, *tokens], [*known, *frames]
     chosen = [best[frame] for frame in frames] if path else [0.0] * len(frames)
+    sure = None
     if search is not None and path:
         known = frames[: len(prefix)]
         found = search(logprobs.numpy(), prefix, known, options.ended)
         tokens, frames, chosen = list(found.tokens), list(found.frames), list(found.logprobs)
+        sure = found.sure
     sampled = chosen[len(prefix) :]
     decoded = Decoded(
         tokens=tuple(tokens),
@@ -87,6 +89,7 @@ def decode_ctc(
         attention_start=0,
         reached_limit=False,
         broke_loop=False,
+        sure=sure,
     )
     return CtcPath(decoded, tuple(frames))
 

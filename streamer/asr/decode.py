@@ -68,6 +68,7 @@ class Decoded:
     reached_limit: a cap stopped it; broke_loop: a repetition was cut.
     attended: with a frontier, the frame of each sampled token. beyond: the token that was dropped there.
     lost: it jumped back, and what it had sampled was discarded.
+    sure: how many tokens every likely reading begins with; None where nobody tells.
     """
 
     tokens: tuple[int, ...]
@@ -85,6 +86,7 @@ class Decoded:
     attended: tuple[int, ...] = ()
     beyond: int | None = None
     lost: bool = False
+    sure: int | None = None
 
     @property
     def token_probs(self) -> NDArray[np.float32]:

@@ -43,7 +43,8 @@ class Hypothesis:
     """What a partial pass found.
 
     tokens: committed ones first. frames: where each was heard; empty where nobody tells. heard: frames of
-    audio. beyond: the next token, where the decoder dropped it for being too close to the end.
+    audio. beyond: the next token, where the decoder dropped it for being too close to the end. sure: how many
+    tokens every likely reading begins with; None where nobody tells.
     """
 
     tokens: Sequence[int]
@@ -51,6 +52,7 @@ class Hypothesis:
     heard: int = 0
     language: str | None = None
     beyond: int | None = None
+    sure: int | None = None
 
 
 class Policy(Protocol):
@@ -142,7 +144,10 @@ class _ByWords:
 
 
 class AlignAtt(_ByWords):
-    """Words of which every token was heard more than `margin` frames before the end of the audio."""
+    """Words of which every token was heard more than `margin` frames before the end of the audio.
+
+    Where other readings are nearly as likely, only what they share.
+    """
 
     def __init__(self, tokenizer: Tokenizer, margin: int, longest_lag: int) -> None:
         """Both in frames."""
@@ -155,7 +160,8 @@ class AlignAtt(_ByWords):
         # The token that the decoder dropped tells that a word begins with it, or goes on.
         beyond = () if found.beyond is None else (found.beyond,)
         ends = self._word_ends((*tokens, *beyond), found.language)
-        self._commit(tokens, _before(frames, found.heard - self._margin), ends)
+        sure = len(tokens) if found.sure is None else found.sure
+        self._commit(tokens, min(sure, _before(frames, found.heard - self._margin)), ends)
         self._force(tokens, frames, found)
 
 

@@ -7,7 +7,7 @@ the word model when the next one begins, and until then by the likeliest word th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,8 @@ class SearchOptions:
     weight: of the word model's. bonus: for every word, without which the model would favour few. unknown: for
     a word that is not in the model. width: hypotheses kept after a frame, none of them further than `margin`
     behind the best. Where blank is likelier than `silent` nothing else is tried; elsewhere, `pieces` at most
-    and none further than `reach` behind the frame's best.
+    and none further than `reach` behind the frame's best. doubt: what all texts share that are no further
+    than this behind the best text is sure.
     """
 
     weight: float = 0.4
@@ -38,16 +39,21 @@ class SearchOptions:
     silent: float = 0.999
     reach: float = 8.0
     pieces: int = 16
+    doubt: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A text: its tokens, the frame and log-probability of each where it was heard best, and its score."""
+    """A text: its tokens, the frame and log-probability of each where it was heard best, and its score.
+
+    sure: how many of its tokens all texts begin with that are nearly as likely as the best.
+    """
 
     tokens: tuple[int, ...]
     frames: tuple[int, ...]
     logprobs: tuple[float, ...]
     score: float
+    sure: int = 0
 
 
 class _Text:
@@ -104,7 +110,8 @@ class Search:
             else:
                 active = self._advance(active, logprobs[frame], blank, frame)
         ranked = sorted(((self._score(text, ended), text) for text in active), key=lambda x: -x[0])
-        return [_trace(text, score) for score, text in ranked[:n]]
+        likely = [text for score, text in ranked if score >= ranked[0][0] - self._options.doubt]
+        return [_trace(text, score, _shared(text, likely)) for score, text in ranked[:n]]
 
     def _begin(self, logprobs: NDArray[np.float32], prefix: Sequence[int], frames: Sequence[int]) -> _Text:
         text = _Text(None, -1, START, START, b"")
@@ -209,7 +216,21 @@ def _sum(a: float, b: float) -> float:
     return a + math.log1p(math.exp(b - a)) if a - b < 40 else a
 
 
-def _trace(text: _Text, score: float) -> Found:
+def _shared(text: _Text, others: Sequence[_Text]) -> int:
+    """How many pieces a text and all others begin with; being the same, they are the same objects."""
+    common = {id(one) for one in _beginnings(text)}
+    for other in others:
+        common &= {id(one) for one in _beginnings(other)}
+    return len(common) - 1  # the empty text is one too
+
+
+def _beginnings(text: _Text | None) -> Iterator[_Text]:
+    while text is not None:
+        yield text
+        text = text.parent
+
+
+def _trace(text: _Text, score: float, sure: int) -> Found:
     tokens, frames, logprobs = [], [], []
     latest = text.frame
     while text.parent is not None:
@@ -218,4 +239,4 @@ def _trace(text: _Text, score: float) -> Found:
         frames.append(latest)
         logprobs.append(text.peak)
         text = text.parent
-    return Found(tuple(tokens[::-1]), tuple(frames[::-1]), tuple(logprobs[::-1]), score)
+    return Found(tuple(tokens[::-1]), tuple(frames[::-1]), tuple(logprobs[::-1]), score, sure)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +89,20 @@ def test_alignatt_keeps_what_was_heard_before_the_margin():
     assert policy.stable == "one two three"
     policy.reset()
     assert (policy.stable, policy.committed) == ("", ())
+
+
+def test_alignatt_keeps_only_what_every_likely_reading_shares():
+    policy = AlignAtt(TOKENIZER, margin=25, longest_lag=300)
+    one = heard("one two three four", (10, 40, 60, 70), 200)
+    within_two = len(tokens(" one tw"))
+    policy.hypothesis(replace(one, sure=within_two))
+    assert policy.stable == "one"
+    policy.hypothesis(replace(one, sure=len(one.tokens)))
+    assert policy.stable == "one two three"
+    # What was heard too long ago does not wait for certainty.
+    policy.reset()
+    policy.hypothesis(replace(one, heard=400, sure=0))
+    assert policy.stable == "one two three four"
 
 
 def test_alignatt_asks_the_dropped_token_whether_the_last_word_is_whole():

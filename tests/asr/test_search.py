@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +43,12 @@ def word_score(tokens: tuple[int, ...], o: SearchOptions) -> float:
         total += known + o.bonus
         before, last = last, i
     return total + o.weight * MODEL.score(before, last, END)
+
+
+def beginning(texts: Sequence[tuple[int, ...]]) -> list[int]:
+    """What all begin with."""
+    columns = zip(*texts, strict=False)
+    return [column[0] for column in itertools.takewhile(lambda c: len(set(c)) == 1, columns)]
 
 
 def every_text(lp: np.ndarray, o: SearchOptions) -> dict[tuple[int, ...], float]:
@@ -101,6 +109,26 @@ def test_a_word_that_goes_on_is_not_yet_held_against_its_text() -> None:
     o = SearchOptions(weight=1.0, bonus=0.0)
     going, ended = (Search(MODEL, PIECES, o).find(lp, ended=ended)[0].score for ended in (False, True))
     assert going > ended
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("doubt", [0.0, 1.0, 3.0, 50.0])
+def test_sure_is_what_all_likely_texts_begin_with(seed: int, doubt: float) -> None:
+    o = replace(WIDE, doubt=doubt)
+    lp = logprobs(seed, 4, 3.0)
+    scores = every_text(lp, o)
+    best = max(scores.values())
+    likely = [text for text, score in scores.items() if score >= best - doubt]
+    for found in Search(MODEL, PIECES, o).find(lp, 3):
+        assert found.sure == len(beginning([*likely, found.tokens]))
+
+
+def test_a_given_prefix_is_sure() -> None:
+    lp = logprobs(3, 24, 4.0)
+    search = Search(MODEL, PIECES, SearchOptions(doubt=100.0))
+    whole = search.find(lp)[0]
+    again = search.find(lp, 1, whole.tokens[:3], whole.frames[:3])[0]
+    assert again.sure >= 3
 
 
 def test_no_frames_are_no_words() -> None:
