@@ -36,7 +36,8 @@ class Encoder:
 
     encode: the frames of a window (n,) of samples, n > 0. n_layer: how many layers it gives. hop: samples
     between two frames. window: samples that it takes at once, None for any number. overhang: samples behind a
-    window that its last frame sees. identity: changes with anything that its frames depend on.
+    window that its last frame sees. identity: changes with anything that its frames depend on. embeds:
+    whether what goes into the first layer is something else than a layer of its own.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Encoder:
     window: int | None = FULL_CONTEXT
     overhang: int = 0
     identity: str = ""
+    embeds: bool = True
 
     @property
     def frames_per_second(self) -> float:
@@ -91,13 +93,15 @@ class Encoder:
 
 
 def load_encoder(
-    name_or_path: str | os.PathLike[str], context: Literal["auto", "short", "full"] = "auto"
+    name_or_path: str | os.PathLike[str],
+    context: Literal["auto", "short", "full"] = "auto",
+    precision: torch.dtype = torch.float32,
 ) -> Encoder:
     """The encoder of a model by name, Hugging Face id or path, of any family, or a Whisper's in a bare file.
 
     context: what a Whisper's audio is padded to: nothing (short), 30 s (full), or (auto) as the daemon runs
-    it; a bare encoder then counts as short. Raises ModelError where there is none, CheckpointError where it
-    is not what it should be.
+    it; a bare encoder then counts as short. precision: what a Whisper computes in. Raises ModelError where
+    there is none, CheckpointError where it is not what it should be.
     """
     path = locate(name_or_path)
     if path.is_dir() and is_speech(path):
@@ -111,23 +115,31 @@ def load_encoder(
             identity=weights_digest(encoder, f"normalise {encoder.normalise}"),
         )
     if is_bare(path):
-        return _whisper(bare_name(path), read_encoder(path).eval(), context != "full")
+        return _whisper(bare_name(path), read_encoder(path).eval(), context != "full", precision)
     if path.is_file() and is_wav2vec(path):
         wav2vec = load_wav2vec(path)
         return Encoder(
-            path.stem, lambda samples: wav2vec([samples]), 2, HOP, None, identity=weights_digest(wav2vec)
+            path.stem,
+            lambda samples: wav2vec([samples]),
+            2,
+            HOP,
+            None,
+            identity=weights_digest(wav2vec),
+            embeds=False,
         )
     model = load(path)
     short = model.short_context if context == "auto" else context == "short"
-    return _whisper(model.name, model.model.encoder, short)
+    return _whisper(model.name, model.model.encoder, short, precision)
 
 
-def _whisper(name: str, encoder: AudioEncoder, short: bool) -> Encoder:
+def _whisper(name: str, encoder: AudioEncoder, short: bool, precision: torch.dtype) -> Encoder:
+    identity = weights_digest(encoder, f"short {short}, {precision}")
+    encoder.to(precision)
     return Encoder(
         name,
         lambda samples: _whisper_frames(encoder, short, samples),
         len(encoder.blocks),
-        identity=weights_digest(encoder, f"short {short}"),
+        identity=identity,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,6 +31,14 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--log", "log_format", type=choice, help="How log lines look (standard error).")(
         command
     )
+
+
+def features_cache() -> Path:
+    """Where encoders' features are kept unless ``--cache`` says otherwise; it need not exist yet."""
+    import os
+
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "streamer" / "features"
 
 
 def load_settings(

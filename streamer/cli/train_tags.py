@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamer.cli.options import log_option
+from streamer.cli.options import features_cache, log_option
 from streamer.cli.output import note
 
 if TYPE_CHECKING:
@@ -110,15 +110,10 @@ def tags(
             out,
             settings,
             work=work or out.with_name(f"{out.name}.work"),
-            cache=cache or _cache(),
+            cache=cache or features_cache(),
         )
         _tell(recipe.run(), recipe)
     click.echo(str(out))
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "streamer" / "features"
 
 
 def _tell(outcome: Outcome, recipe: TagsRecipe) -> None:

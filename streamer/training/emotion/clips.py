@@ -45,6 +45,16 @@ def read_clips(path: Path) -> list[Clip]:
     return clips
 
 
+def tells_speakers(path: Path) -> bool:
+    """Whether `read_clips` is for a path: file names of RAVDESS or CREMA-D, or a CSV with its columns."""
+    if path.is_dir():
+        return any(_named(file) is not None for file in path.rglob("*") if file.suffix.lower() in AUDIO)
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        return {"file", "label", "speaker"} <= set(next(csv.reader(file), []))
+
+
 def _folder(path: Path) -> list[Clip]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO) if path.is_dir() else []
     clips = [clip for file in files if (clip := _named(file)) is not None]
