@@ -291,7 +291,9 @@ def test_environment_file_and_flag_say_the_same(key: str, tmp_path_factory: pyte
 # ---------------------------------------------------------------- the presets
 
 
-@pytest.mark.parametrize("name", ["default", "captions", "sounds", "many-streams"])
+@pytest.mark.parametrize(
+    "name", ["default", "captions", "hearing-aid", "dictation", "sounds", "many-streams"]
+)
 def test_presets_load(name: str) -> None:
     assert settings.load(name).config.model_dump() is not None
     assert name in resources.presets()
@@ -304,6 +306,26 @@ def test_presets_differ_from_the_defaults_as_they_say() -> None:
     assert settings.load("sounds").config.live.captions is False
     many = settings.load("many-streams").config
     assert (many.live.partials, many.sounds.hop) == (False, 1.6)
+
+
+def test_presets_for_a_use_go_from_hasty_to_patient_and_what_is_set_outweighs_them(tmp_path: Path) -> None:
+    used = [settings.load(name).config for name in ("hearing-aid", "captions", "default", "dictation")]
+    for value in (
+        lambda c: c.segment.hangover_ms,
+        lambda c: c.segment.longest,
+        lambda c: c.live.step,
+        lambda c: c.live.margin,
+        lambda c: c.live.longest_lag,
+    ):
+        assert [value(config) for config in used] == sorted(value(config) for config in used)
+        assert value(used[0]) < value(used[-1])
+    file = write(tmp_path, 'extends = "dictation"\n[segment]\nhangover_ms = 900\n')
+    own = settings.load(file, {"STREAMER_LIVE__STEP": "1.2"}, {"live.margin": 0.6})
+    shown = {key: (value, origin) for key, value, origin in settings.rows(own)}
+    assert shown["segment.hangover_ms"] == (900, file)
+    assert shown["live.step"] == (1.2, "environment STREAMER_LIVE__STEP")
+    assert shown["live.margin"] == (0.6, "flag --margin")
+    assert shown["live.longest_lag"] == (10.0, "config/dictation.toml")
 
 
 def test_the_default_preset_lists_every_setting_with_its_default() -> None:
