@@ -67,6 +67,8 @@ class TextInfo(_Part):
     style: str = "as spoken, with case and punctuation"
     decoder: Literal["attention", "ctc"] = "attention"
     """Which of its parts gives better text: the decoder, or the CTC branch."""
+    timestamps: bool = True
+    """Whether the decoder has learnt to write Whisper's timestamps."""
     vocabulary: str = "vocab.tiktoken"
     """A rank file beside the definition."""
 
@@ -112,6 +114,18 @@ class TagsInfo(_Part):
     """… and the labels for which it is another."""
 
 
+class EmotionInfo(_Part):
+    """[emotion]: the head that judges how something was said (see `streamer.nn.emotion.LayersHead`)."""
+
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    width: PositiveInt
+    """Of its hidden layer."""
+    pooling: Literal["mean", "sum", "max"] = "mean"
+    """How an utterance's tokens become one."""
+    kind: Literal["classes", "dimensions"] = "classes"
+    """Whether one of the labels holds, or each has a value."""
+
+
 class EncoderInfo(_Part):
     """[encoder]: which encoder a head reads. Anything else would give it features that it never saw."""
 
@@ -137,6 +151,20 @@ class HeadInfo(_Part):
     tags: TagsInfo
     scores: dict[str, float] = {}
     """Measured, e.g. `esc50_accuracy = 80.1`."""
+
+
+class EmotionHeadInfo(_Part):
+    """The whole of an `emotion.toml`."""
+
+    name: str
+    description: str = ""
+    licence: str = ""
+    data: str = ""
+    """What it learnt from, and how."""
+    encoder: EncoderInfo
+    emotion: EmotionInfo
+    scores: dict[str, float] = {}
+    """Measured, e.g. `uar = 0.51`."""
 
 
 class CtcInfo(_Part):
@@ -190,6 +218,11 @@ def read_head_info(directory: Path) -> HeadInfo:
     return _read(directory / HEAD_FILE, HeadInfo, "head")
 
 
+def read_emotion_info(path: Path) -> EmotionHeadInfo:
+    """Read an emotion head's definition. Raises CheckpointError naming the file and every key that is wrong."""
+    return _read(path, EmotionHeadInfo, "emotion head")
+
+
 def _read(path: Path, kind: type[M], what: str) -> M:
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -200,14 +233,14 @@ def _read(path: Path, kind: type[M], what: str) -> M:
         raise CheckpointError(f"cannot read the {what} definition {path}: {error}") from error
 
 
-def write_definition(path: Path, info: ModelInfo | HeadInfo) -> None:
+def write_definition(path: Path, info: ModelInfo | HeadInfo | EmotionHeadInfo) -> None:
     """Write a definition whole or not at all: a folder without one is no model, and no head."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(to_toml(info), encoding="utf-8")
     part.replace(path)
 
 
-def to_toml(info: ModelInfo | HeadInfo) -> str:
+def to_toml(info: ModelInfo | HeadInfo | EmotionHeadInfo) -> str:
     """The definition as `read_info` and `read_head_info` read it; what is unset is left out."""
     return "\n".join(_table((), info.model_dump(exclude_none=True)))
 

@@ -18,24 +18,21 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from streamer.asr.tokenizer import Tokenizer
-from streamer.errors import CheckpointError, MissingExtraError, StreamerError
+from streamer.errors import MissingExtraError, StreamerError
 from streamer.labels import Label
 from streamer.nn.checkpoint import locate, save
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, TextInfo
 from streamer.nn.heads import Head
-from streamer.nn.whisper import Whisper, WhisperDims
+from streamer.nn.whisper import Whisper
 from streamer.tagging.labels import by_name
 from streamer.training import devices
 from streamer.training.batches import SpeechBatches
-from streamer.training.begin import adopt_vocabulary, read_beginning, speech_model
+from streamer.training.begin import adopt_vocabulary, fresh_model, read_beginning, read_teacher, speech_model
 from streamer.training.config import BundledConfig
 from streamer.training.corpus import Clip, Pack, read_manifest
-from streamer.training.speech import CHECKPOINT, UNREADABLE, SpeechModel, SpeechTrainer, read_checkpoint
+from streamer.training.speech import CHECKPOINT, SpeechModel, SpeechTrainer, read_checkpoint
 from streamer.training.tags.cache import FeatureCache
 from streamer.training.tags.encoders import of_whisper
 from streamer.training.tags.features import fill_cache, plan, read_features
@@ -51,8 +48,6 @@ log = logging.getLogger(__name__)
 
 VOCABULARY = "vocab.tiktoken"
 WORDS = "words.safetensors"
-N_MELS = 80
-"""Mel bands of the batches; the teacher must have as many."""
 REPLAY = 600
 """Windows that the sound head remembers, for labels that are added to it (`train tags --add`)."""
 FOLDS = 5
@@ -60,8 +55,6 @@ MADE = 12
 """Windows of each sound from formulas for each round of views."""
 TALK = 600
 """Windows of speech alone for each round of views."""
-HEAD_WIDTH = 64
-"""Width of an attention head in every official Whisper encoder."""
 
 
 def held_out_speakers(clips: list[Clip], group: str = "librispeech-dev-clean") -> set[str]:
@@ -72,30 +65,6 @@ def held_out_speakers(clips: list[Clip], group: str = "librispeech-dev-clean") -
 def is_training(clip: Clip, held: set[str]) -> bool:
     """Whether a clip of speech may be trained on: not of a test split, not of a held-out speaker."""
     return clip.split != "test" and clip.speaker not in held and bool(clip.text)
-
-
-def read_teacher(path: Path) -> dict[str, Tensor]:
-    """A Whisper encoder's tensors by openai-whisper's names, `encoder.` in front.
-
-    From a safetensors file, or a checkpoint of openai-whisper (`.pt`). Raises CheckpointError.
-    """
-    advice = "Expected a Whisper's encoder: a safetensors file, or an official checkpoint such as base.pt"
-    try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)["model_state_dict"]
-    except (*UNREADABLE, SafetensorError) as error:
-        raise CheckpointError(f"cannot read the teacher {path}: {error}. {advice}") from error
-    encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
-    if (conv := encoder.get("encoder.conv1.weight")) is None:
-        raise CheckpointError(f"the teacher {path} has no tensor 'encoder.conv1.weight'. {advice}")
-    if conv.shape[1] != N_MELS or conv.shape[0] % HEAD_WIDTH:
-        raise CheckpointError(
-            f"expected a teacher with {N_MELS} mel bands and heads of width {HEAD_WIDTH}, found {path} with "
-            f"{conv.shape[1]} bands and width {conv.shape[0]}: take tiny, base, small or medium"
-        )
-    return encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,28 +174,10 @@ class BundledRecipe:
     def new_model(self, tokenizer: Tokenizer) -> SpeechModel:
         """The teacher's encoder under a fresh decoder and CTC branch, or the model to begin from."""
         c = self.config
+        sizes = c.text_state, c.text_layer, c.text_head
         if self.beginning is not None:
-            loaded = read_beginning(self.beginning)
-            return speech_model(loaded, tokenizer, c.text_state, c.text_layer, c.text_head)
-        teacher = read_teacher(self.teacher)
-        width = teacher["encoder.conv1.weight"].shape[0]
-        dims = WhisperDims(
-            n_mels=N_MELS,
-            n_audio_ctx=1500,
-            n_audio_state=width,
-            n_audio_head=width // HEAD_WIDTH,
-            n_audio_layer=1 + max(int(k.split(".")[2]) for k in teacher if k.startswith("encoder.blocks.")),
-            n_vocab=tokenizer.n_vocab,
-            n_text_ctx=448,
-            n_text_state=c.text_state,
-            n_text_head=c.text_head,
-            n_text_layer=c.text_layer,
-        )
-        torch.manual_seed(c.seed)
-        whisper = Whisper(dims)
-        torch.nn.init.normal_(whisper.decoder.token_embedding.weight, std=0.05)
-        whisper.encoder.load_state_dict({k.removeprefix("encoder."): v.float() for k, v in teacher.items()})
-        return SpeechModel(whisper, tokenizer.eot)
+            return speech_model(read_beginning(self.beginning), tokenizer, *sizes)
+        return fresh_model(read_teacher(self.teacher), tokenizer, *sizes, c.seed)
 
     def batches(self, tokenizer: Tokenizer) -> SpeechBatches:
         """Weighted batches over everything that may be trained on."""
@@ -373,7 +324,11 @@ class BundledRecipe:
             provenance="see CARD.md",
             languages=(self.config.language,),
             dims=Dims.of(model.whisper.dims),
-            text=TextInfo(style="lower case, no punctuation, numbers as words", decoder=_better(scores)),
+            text=TextInfo(
+                style="lower case, no punctuation, numbers as words",
+                decoder=_better(scores),
+                timestamps=self.config.batch.timestamps > 0,
+            ),
             context=ContextInfo(short=True),
             tags=sounds.about if sounds is not None else None,
             scores=scores,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from streamer.asr.tokenizer import load_tokenizer
 from streamer.errors import CheckpointError, StreamerError
 from streamer.nn.checkpoint import load
-from streamer.training.bundled import BundledRecipe, held_out_speakers, is_training, read_teacher
+from streamer.training.begin import read_teacher
+from streamer.training.bundled import BundledRecipe, held_out_speakers, is_training
 from streamer.training.config import load_config
 from streamer.training.corpus import Clip, Pack
 from streamer.training.tags.add import read_target
@@ -84,34 +84,6 @@ def test_the_teachers_encoder_is_taken_over(made: BundledRecipe) -> None:
         torch.testing.assert_close(tensor, teacher[f"encoder.{name}"].float(), rtol=0, atol=0)
     assert model.whisper.dims.n_audio_layer == 1
     assert model.ctc.out.out_features == 1 + made.tokenizer().eot
-
-
-def test_a_teacher_may_be_an_official_checkpoint(tmp_path: Path) -> None:
-    tensors = write_teacher(tmp_path / "t.safetensors")
-    torch.save(
-        {"dims": {}, "model_state_dict": {**tensors, "decoder.ln.weight": torch.ones(3)}}, tmp_path / "t.pt"
-    )
-    got = read_teacher(tmp_path / "t.pt")
-    assert set(got) == set(tensors)
-    assert all(torch.equal(got[name], tensors[name]) for name in tensors)
-
-
-def test_what_is_no_teacher_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "t.safetensors"
-    with pytest.raises(CheckpointError, match=r"cannot read the teacher .*t\.safetensors"):
-        read_teacher(path)
-    path.write_bytes(b"rubbish")
-    with pytest.raises(CheckpointError, match="cannot read the teacher"):
-        read_teacher(path)
-    (tmp_path / "t.pt").write_bytes(b"rubbish")
-    with pytest.raises(CheckpointError, match="cannot read the teacher"):
-        read_teacher(tmp_path / "t.pt")
-    save_file({"decoder.x": torch.ones(1)}, path)
-    with pytest.raises(CheckpointError, match=r"no tensor 'encoder\.conv1\.weight'"):
-        read_teacher(path)
-    save_file({"encoder.conv1.weight": torch.ones(64, 128, 3)}, path)
-    with pytest.raises(CheckpointError, match="128 bands"):
-        read_teacher(path)
 
 
 def test_training_and_exporting_gives_a_model_that_loads(made: BundledRecipe, tmp_path: Path) -> None:
