@@ -30,6 +30,8 @@ class ModelConfig(Section):
     """A name under `models/`, an official Whisper name, a Hugging Face id, or a path."""
     tags: str = ""
     """The head that hears sounds, by name or path (see `streamer models`); empty is the model's own."""
+    emotion: str = ""
+    """A head that judges how something was said, by name or path (`streamer train emotion`); empty: none."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor multiplies it in hardware (AMX, AVX-512 BF16), else fp32."""
     decoder: Literal["auto", "attention", "ctc"] = "auto"

@@ -26,6 +26,9 @@ from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel, load, locate
+from streamer.nn.emotion import token_frames
+from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
+from streamer.nn.frames import Frames
 from streamer.nn.speech import SpeechEncoder, frames_of
 from streamer.nn.speech_checkpoint import LoadedSpeech, is_speech, load_speech
 from streamer.nn.whisper import Encoding, Whisper
@@ -85,6 +88,8 @@ def load_engine(config: ModelConfig) -> Engine:
     if path.is_dir() and is_speech(path):
         return _load_speech_engine(config, path)
     model = load(config.name, config.tags or None)
+    if config.emotion:
+        model = with_emotion(model, load_emotion_head(config.emotion))
     return Engine(
         model, load_tokenizer(model.vocabulary), choose_precision(config), config.decoder, config.words
     )
@@ -94,6 +99,11 @@ def _load_speech_engine(config: ModelConfig, path: Path) -> Engine:
     """A wav2vec 2.0 and its like: float32 unless told otherwise, for nobody measured what bf16 costs it."""
     if config.tags:
         raise ConfigError(f"model.tags is {config.tags!r}, but {path} is no Whisper: it takes no tag head")
+    if config.emotion:
+        raise ConfigError(
+            f"model.emotion is {config.emotion!r}, but {path} is no Whisper: such a checkpoint has its own "
+            "emotion head or none"
+        )
     if config.decoder == "attention":
         raise ConfigError(f"model.decoder is 'attention', but {path} has no decoder: leave it at 'auto'")
     if config.task == "translate":
@@ -152,8 +162,8 @@ class Engine:
         encoder: Whisper | SpeechEncoder = model.model if isinstance(model, LoadedModel) else model.encoder
         self._encoder = encoder.to(dtype).eval()
         self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words)
-        self._emotion = model.emotion if isinstance(model, LoadedSpeech) else None
-        if self._emotion is not None:
+        self._emotion = model.emotion
+        if self._emotion is not None and isinstance(model, LoadedSpeech):
             self._emotion.head.to(dtype)
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
         self.encoder_passes = self.tokens = 0
@@ -182,8 +192,7 @@ class Engine:
         if len(contexts) != 1:
             raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
         length = contexts.pop()
-        pooled = self._tags is not None and any(r.windows for r in requests)
-        encoding, emotions = self._encode([r.samples for r in requests], length, pooled)
+        encoding, emotions = self._encode(requests, length)
         self.encoder_passes += len(requests)
         scores = self._scores(requests, encoding)
         results = [self._read(r, encoding, i, scores[i], emotions[i]) for i, r in enumerate(requests)]
@@ -191,20 +200,27 @@ class Engine:
         self.seconds += time.perf_counter() - began
         return results
 
-    def _encode(
-        self, clips: Sequence[NDArray[np.float32]], length: int, pooled: bool
-    ) -> tuple[Encoding, list[tuple[float, ...]]]:
-        """One encoding of all, and for each how it was said, where the checkpoint judges that."""
-        nothing: list[tuple[float, ...]] = [()] * len(clips)
+    def _encode(self, requests: Sequence[Request], length: int) -> tuple[Encoding, list[tuple[float, ...]]]:
+        """One encoding of all, and for each how it was said, where there is a head that judges that."""
+        clips = [r.samples for r in requests]
         if isinstance(self._encoder, SpeechEncoder):
             frames = self._encoder(clips)
-            judged = self._emotion.scores(frames).tolist() if self._emotion is not None else None
-            return Encoding(frames.states, None), nothing if judged is None else [
-                tuple(row) for row in judged
-            ]
+            return Encoding(frames.states, None), self._judged(frames)
+        judges = self._emotion is not None and any(r.text is not None and r.text.ended for r in requests)
+        pooled = judges or (self._tags is not None and any(r.windows for r in requests))
         n_mels = self._encoder.dims.n_mels
         mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
-        return self._encoder.encode(torch.from_numpy(np.stack(mels)), pooled), nothing
+        encoding = self._encoder.encode(torch.from_numpy(np.stack(mels)), pooled)
+        if not judges or encoding.layers is None:
+            return encoding, [()] * len(clips)
+        tokens = [max(1, len(clip) // TOKEN) for clip in clips]
+        return encoding, self._judged(token_frames(encoding.layers, tokens))
+
+    def _judged(self, frames: Frames) -> list[tuple[float, ...]]:
+        """How each clip was said; nothing without a head for that."""
+        if self._emotion is None:
+            return [()] * len(frames.lengths)
+        return [tuple(row) for row in self._emotion.scores(frames).tolist()]
 
     def _frames(self, samples: int) -> int:
         """Frames of the encoding that are audio."""

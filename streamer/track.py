@@ -48,7 +48,7 @@ class Track:
         self._config = config
         self._labels = model.labels
         self._tokenizer = tokenizer
-        self._emotion = model.emotion if isinstance(model, LoadedSpeech) else None
+        self._emotion = model.emotion
         self._policy: Policy = make_policy(config.live, tokenizer)
         self._editor = Editor(config.text)
         self._edited = self._said_until = 0

@@ -40,6 +40,7 @@ from streamer.nn.definition import (
     read_info,
     write_definition,
 )
+from streamer.nn.emotion import EmotionHead
 from streamer.nn.fill import fill
 from streamer.nn.head_checkpoint import LoadedHead, build_head, check_encoder, described, load_head
 from streamer.nn.heads import CtcHead, Head
@@ -70,7 +71,8 @@ class LoadedModel:
     """A checkpoint, ready to use: modules in float32 and evaluation mode.
 
     tags: the head that hears sounds, with its labels and a threshold for each; None (and none) without.
-    words: the file of its word model. short_context: whether it may be given less than its full context.
+    words: the file of its word model. emotion: a head that judges how something was said. short_context:
+    whether it may be given less than its full context.
     """
 
     name: str
@@ -82,6 +84,7 @@ class LoadedModel:
     labels: tuple[Label, ...] = ()
     thresholds: tuple[float, ...] = ()
     words: Path | None = None
+    emotion: EmotionHead | None = None
 
     @property
     def short_context(self) -> bool:

@@ -219,7 +219,7 @@ def read_head_info(directory: Path) -> HeadInfo:
 
 
 def read_emotion_info(path: Path) -> EmotionHeadInfo:
-    """Read an emotion head's definition. Raises CheckpointError naming the file and every key that is wrong."""
+    """Read an emotion head's definition. Raises CheckpointError naming file and wrong keys."""
     return _read(path, EmotionHeadInfo, "emotion head")
 
 

@@ -1,14 +1,15 @@
-"""Heads that judge how something was said, from one pass of the wav2vec 2.0 family.
+"""Heads that judge how something was said, from the one pass of an encoder.
 
 Two layouts load unchanged: soxan's, an MLP on the pooled last layer (`classifier.dense`, `.out_proj`), which
 dimensional models (arousal, dominance, valence) have as well; and Hugging Face's
 `…ForSequenceClassification`: a learnt sum of the layers where the checkpoint has one (`layer_weights`), a
-`projector`, a mean over time, a `classifier`. A clip's padding is no part of any mean, sum or maximum.
+`projector`, a mean over time, a `classifier`. `LayersHead` is this project's own, for a frozen Whisper. A
+clip's padding is no part of any mean, sum or maximum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,11 +59,49 @@ class SequenceHead(nn.Module):
         return out
 
 
+class LayersHead(nn.Module):
+    """On pooled tokens of all layers: a learnt sum of them, then what `PooledHead` does, in float32.
+
+    mean, scale: (L, D) of the tokens that it learnt from; layers differ in both by orders of magnitude.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_layer: int, n_state: int, width: int, n_label: int, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.register_buffer("mean", torch.zeros(n_layer, n_state))
+        self.register_buffer("scale", torch.ones(n_layer, n_state))
+        self.layer_weights = nn.Parameter(torch.zeros(n_layer))
+        self.dense = nn.Linear(n_state, width)
+        self.out_proj = nn.Linear(width, n_label)
+
+    def forward(self, frames: Frames) -> Tensor:
+        """(B, labels)."""
+        return self.judge(self.summed(frames), frames.mask)
+
+    def summed(self, frames: Frames) -> Tensor:
+        """(B, T, D): the standardised layers, weighted by a softmax."""
+        each = (frames.layers.float() - self.mean[:, None]) / self.scale[:, None]
+        return torch.einsum("bltd,l->btd", each, self.layer_weights.softmax(0))
+
+    def judge(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States (B, T, D), of which mask (B, T) are audio -> (B, labels)."""
+        out: Tensor = self.out_proj(self.dense(pooled(states, mask, self.pooling)).tanh())
+        return out
+
+
+def token_frames(layers: Tensor, lengths: Sequence[int]) -> Frames:
+    """Pooled layers (B, L, T, D) as the frames that `LayersHead` reads; lengths: tokens of each clip, ≥ 1."""
+    return Frames(layers[:, -1], layers[:, 0], layers, tuple(lengths))
+
+
 @dataclass(frozen=True, slots=True)
 class EmotionHead:
     """A head with its labels. kind: classes of which one holds, or dimensions of which each has a value."""
 
-    head: PooledHead | SequenceHead
+    head: PooledHead | SequenceHead | LayersHead
     labels: tuple[str, ...]
     kind: Kind
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from streamer.errors import CheckpointError
-from streamer.nn.emotion import pooled
+from streamer.nn.emotion import POOLINGS, LayersHead, pooled, token_frames
 from streamer.nn.speech import unit_variance
 from streamer.nn.speech_checkpoint import LoadedSpeech, load_speech
 from tests.tiny_speech import CLASSES, edit, save_speech
@@ -143,3 +143,19 @@ def test_pooling_leaves_out_what_is_not_the_clips() -> None:
         [4, -15],
         [3, -4],
     ]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_head_on_layers_sees_only_a_clips_own_tokens(pooling: str) -> None:
+    torch.manual_seed(0)
+    head = LayersHead(3, 6, 4, 2, pooling)
+    torch.nn.init.normal_(head.layer_weights)
+    head.scale.fill_(2.0)
+    layers = torch.randn(2, 3, 5, 6)
+    together = head(token_frames(layers, [5, 2]))
+    alone = head(token_frames(layers[1:, :, :2], [2]))
+    torch.testing.assert_close(together[1:], alone)
+    # Layers count by their weights: of two that tell the same, it does not matter which.
+    same = layers[:, :1].expand(-1, 3, -1, -1)
+    one = head.summed(token_frames(same, [5, 2]))
+    torch.testing.assert_close(one, same[:, 0] / 2)

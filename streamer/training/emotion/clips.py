@@ -6,11 +6,16 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from streamer.audio.decode import decode_file
 from streamer.errors import StreamerError
+from streamer.timebase import SAMPLE_RATE, to_samples
+from streamer.training.tags.cache import DIGEST
 
 AUDIO = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".m4a")
 
@@ -115,3 +120,24 @@ def speaker_folds(clips: Sequence[Clip], count: int, seed: int) -> list[list[Cli
     for name in sorted(order, key=lambda name: -len(by_speaker[name])):
         min(folds, key=len).extend(by_speaker[name])
     return folds
+
+
+def read_clip(path: Path, longest: float) -> NDArray[np.float32]:
+    """The first `longest` seconds (n,) of a recording. Raises StreamerError for less than 0.1 s."""
+    samples: NDArray[np.float32] = decode_file(path)[: to_samples(longest)]
+    if len(samples) < SAMPLE_RATE // 10:
+        raise StreamerError(f"{path}: expected 0.1 s of audio or more, found {len(samples)} samples")
+    return samples
+
+
+def clip_digest(path: Path, longest: float) -> bytes:
+    """Changes with a recording and with how many seconds of it are heard; for a `FeatureCache`.
+
+    Raises StreamerError where there is no such file.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise StreamerError(f"{path}: {error.strerror}") from error
+    text = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{longest}"
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=DIGEST).digest()

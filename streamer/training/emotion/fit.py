@@ -15,41 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from streamer.errors import MissingExtraError, StreamerError
-from streamer.nn.emotion import POOLINGS, PooledHead
+from streamer.errors import MissingExtraError
+from streamer.nn.emotion import PooledHead
 from streamer.nn.speech import SpeechEncoder
 from streamer.nn.speech_checkpoint import load_speech
+from streamer.training.emotion.config import EmotionConfig
 from streamer.training.emotion.measures import measure
 
 Samples = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class EmotionConfig:
-    """What `streamer train emotion` can be told; config/training/emotion.toml has the defaults."""
-
-    folds: int = 5
-    """Parts of the speakers; each is once the test, and once what the best epoch is chosen by."""
-    pooling: str = "mean"
-    """How a clip's frames become one: mean, sum, max."""
-    unfreeze: int = 2
-    """Layers of the encoder that learn too, the last ones; 0: the head alone."""
-    epochs: int = 8
-    batch: int = 8
-    rate: float = 1e-4
-    dropout: float = 0.1
-    longest: float = 10.0
-    """Seconds of a clip that are looked at."""
-    seed: int = 0
-
-    def checked(self) -> EmotionConfig:
-        """Itself. Raises StreamerError for values that make no sense."""
-        if self.pooling not in POOLINGS or min(self.epochs, self.batch) < 1 or self.unfreeze < 0:
-            raise StreamerError(
-                f"expected pooling {', '.join(POOLINGS)}, one epoch and clip a batch or more, no negative "
-                f"number of layers; found {self.pooling}, {self.epochs}, {self.batch}, {self.unfreeze}"
-            )
-        return self
 
 
 @dataclass(frozen=True, slots=True)

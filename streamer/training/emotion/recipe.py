@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from streamer.audio.decode import decode_file
 from streamer.errors import StreamerError
 from streamer.nn.hugging_face import CONFIG, read_json
 from streamer.nn.speech_checkpoint import FAMILIES, PREPROCESSOR, is_speech
-from streamer.timebase import SAMPLE_RATE, to_samples
+from streamer.timebase import SAMPLE_RATE
 from streamer.training import bars
 from streamer.training.emotion.baseline import classify, mfcc
-from streamer.training.emotion.clips import Clip, speaker_folds
-from streamer.training.emotion.fit import EmotionConfig, EmotionModel, Example, fit, predict
+from streamer.training.emotion.clips import Clip, read_clip, speaker_folds
+from streamer.training.emotion.config import EmotionConfig
+from streamer.training.emotion.fit import EmotionModel, Example, fit, predict
 from streamer.training.emotion.measures import Measures, measure
 
 REPORT = "report.json"
@@ -54,21 +55,43 @@ def train_emotion(
         )
     labels = sorted({clip.label for clip in clips})
     folds = speaker_folds(clips, config.folds, config.seed)
-    heard = {clip.path: _samples(clip, config) for clip in bars.track(clips, "Reading")}
-    means = {path: mfcc(samples) for path, samples in heard.items()}
+    heard = {clip.path: read_clip(clip.path, config.longest) for clip in bars.track(clips, "Reading")}
+
+    def learnt(name: str, train: Sequence[Clip], choose: Sequence[Clip]) -> tuple[EmotionModel, Any]:
+        return fit(encoder, examples(train), examples(choose), len(labels), config, work / name, report_to)
 
     def examples(chosen: Sequence[Clip]) -> list[Example]:
         return [Example(heard[clip.path], labels.index(clip.label)) for clip in chosen]
 
+    def judge(number: int, train: Sequence[Clip], choose: Sequence[Clip], test: Sequence[Clip]) -> list[int]:
+        return predict(learnt(f"fold-{number}", train, choose)[1], examples(test))
+
+    means = {path: mfcc(samples) for path, samples in heard.items()}
+    rows = tested(folds, labels, encoder.name, judge, means)
+    model, _ = learnt("final", [clip for fold in folds[1:] for clip in fold], folds[0])
+    _save(model, encoder, labels, out, config)
+    write_report(rows, labels, clips, config, out)
+    return rows
+
+
+Judge = Callable[[int, Sequence[Clip], Sequence[Clip], Sequence[Clip]], list[int]]
+"""(number of the fold, clips to learn from, to choose by, to judge) -> labels of the last."""
+
+
+def tested(
+    folds: Sequence[Sequence[Clip]],
+    labels: Sequence[str],
+    name: str,
+    judge: Judge,
+    means: Mapping[Path, NDArray[np.float32]],
+) -> list[Row]:
+    """Each fold judged by who has not heard it, and by a linear classifier on `means`, each clip's MFCCs."""
     told: list[int] = []
     plain: list[int] = []
     for i, test in enumerate(folds):
         choose = folds[(i + 1) % len(folds)]
         rest = [clip for fold in folds if fold is not test and fold is not choose for clip in fold]
-        _, trainer = fit(
-            encoder, examples(rest), examples(choose), len(labels), config, work / f"fold-{i + 1}", report_to
-        )
-        told += predict(trainer, examples(test))
+        told += judge(i + 1, rest, choose, test)
         known = [*rest, *choose]
         plain += classify(
             np.stack([means[clip.path] for clip in known]),
@@ -76,26 +99,12 @@ def train_emotion(
             np.stack([means[clip.path] for clip in test]),
             len(labels),
         )
-    tested = [clip for fold in folds for clip in fold]
-    truth, genders = [labels.index(clip.label) for clip in tested], [clip.gender for clip in tested]
-    rows = [
-        Row(name, measure(truth, guesses, len(labels), genders))
-        for name, guesses in ((encoder.name, told), ("mean MFCC, linear", plain))
+    every = [clip for fold in folds for clip in fold]
+    truth, genders = [labels.index(clip.label) for clip in every], [clip.gender for clip in every]
+    return [
+        Row(row, measure(truth, guesses, len(labels), genders))
+        for row, guesses in ((name, told), ("mean MFCC, linear", plain))
     ]
-    rest = [clip for fold in folds[1:] for clip in fold]
-    model, _ = fit(
-        encoder, examples(rest), examples(folds[0]), len(labels), config, work / "final", report_to
-    )
-    _save(model, encoder, labels, out, config)
-    _report(rows, labels, clips, config, out)
-    return rows
-
-
-def _samples(clip: Clip, config: EmotionConfig) -> Any:
-    samples = decode_file(clip.path)[: to_samples(config.longest)]
-    if len(samples) < SAMPLE_RATE // 10:
-        raise StreamerError(f"{clip.path}: expected 0.1 s of audio or more, found {len(samples)} samples")
-    return samples
 
 
 def _save(
@@ -128,9 +137,10 @@ def as_row(row: Row) -> dict[str, Any]:
     return {"classifier": row.name} | {name: round(value, 3) for name, value in main.items()}
 
 
-def _report(
+def write_report(
     rows: Sequence[Row], labels: Sequence[str], clips: Sequence[Clip], config: EmotionConfig, out: Path
 ) -> None:
+    """`report.json` with everything, and a card that says what it came to and what it cannot be used for."""
     confusions = {row.name: row.measures.confusion.tolist() for row in rows}
     table = [as_row(row) for row in rows]
     _write(out / REPORT, {"labels": labels, "rows": table, "confusion": confusions})

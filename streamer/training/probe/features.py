@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.audio.decode import decode_file
 from streamer.encoders import Encoder
-from streamer.errors import StreamerError
-from streamer.timebase import SAMPLE_RATE, to_samples
+from streamer.timebase import SAMPLE_RATE
 from streamer.training import bars
-from streamer.training.tags.cache import DIGEST, FeatureCache
+from streamer.training.emotion.clips import clip_digest, read_clip
+from streamer.training.tags.cache import FeatureCache
 
 BATCH = 16
 """Clips that are lost where it is killed."""
@@ -29,7 +27,7 @@ def clip_features(
 
     longest: seconds of a clip that are heard. Raises StreamerError for a clip that cannot be read.
     """
-    digests = [_digest(path, longest) for path in paths]
+    digests = [clip_digest(path, longest) for path in paths]
     first = mean_layers(encoder, np.zeros(SAMPLE_RATE, np.float32))
     layers, width = first.shape
     store = FeatureCache(
@@ -58,20 +56,3 @@ def mean_layers(encoder: Encoder, samples: NDArray[np.float32]) -> NDArray[np.fl
         return means
     embedding = frames.embedding[0].float().mean(0, keepdim=True).numpy()
     return np.concatenate([embedding, means])
-
-
-def read_clip(path: Path, longest: float) -> NDArray[np.float32]:
-    """The first `longest` seconds (n,) of a recording. Raises StreamerError for less than 0.1 s."""
-    samples: NDArray[np.float32] = decode_file(path)[: to_samples(longest)]
-    if len(samples) < SAMPLE_RATE // 10:
-        raise StreamerError(f"{path}: expected 0.1 s of audio or more, found {len(samples)} samples")
-    return samples
-
-
-def _digest(path: Path, longest: float) -> bytes:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise StreamerError(f"{path}: {error.strerror}") from error
-    text = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{longest}"
-    return blake2b(text.encode(errors="surrogateescape"), digest_size=DIGEST).digest()

@@ -16,9 +16,10 @@ from streamer.engine import choose_precision
 from streamer.errors import StreamerError
 from streamer.training import bars
 from streamer.training.emotion.baseline import classify, mfcc
+from streamer.training.emotion.clips import read_clip
 from streamer.training.emotion.measures import Measures, measure
 from streamer.training.probe.clips import Labelled
-from streamer.training.probe.features import clip_features, read_clip
+from streamer.training.probe.features import clip_features
 from streamer.training.probe.fit import ProbeConfig, Split, cross_validate, splits
 
 BASELINE = "mean MFCC"

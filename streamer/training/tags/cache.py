@@ -58,6 +58,11 @@ class FeatureCache:
         layers, width = self.shape
         return 2 * layers * tokens * width
 
+    @property
+    def lengths(self) -> list[int]:
+        """Of how many tokens there are rows."""
+        return sorted(self._rows)
+
     def has(self, tokens: int, digest: bytes) -> bool:
         """Whether the window's features are there."""
         return digest in self._rows.get(tokens, {})

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from streamer.errors import StreamerError
 from streamer.nn.speech_checkpoint import load_speech
-from streamer.training.emotion.fit import EmotionConfig, EmotionModel, Example, collate, fit, predict
+from streamer.training.emotion.config import EmotionConfig
+from streamer.training.emotion.fit import EmotionModel, Example, collate, fit, predict
 from tests.tiny_speech import save_speech
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -69,9 +68,3 @@ def test_nothing_but_the_head_learns_where_all_is_frozen(tmp_path: Path) -> None
     save_speech(tmp_path, kind="Model")
     model = EmotionModel(load_speech(tmp_path).encoder, 2, replace(QUICK, unfreeze=0))
     assert {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad} == {"head"}
-
-
-@pytest.mark.parametrize("wrong", [{"pooling": "median"}, {"epochs": 0}, {"batch": 0}, {"unfreeze": -1}])
-def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
-    with pytest.raises(StreamerError, match="expected pooling mean, sum, max"):
-        replace(QUICK, **wrong).checked()
