@@ -136,8 +136,16 @@ class TextConfig(Section):
     """true: a built-in list of English words becomes a first letter and asterisks; or a list of one's own."""
     personal: bool = False
     """Card and telephone numbers and e-mail addresses, written or spoken in English, are masked."""
+    hotwords: list[str] = []
+    """Words and phrases that are expected: names and terms that a model would not think of."""
+    hotword_boost: Annotated[float, Field(ge=0)] = 1.0
+    """How much they are favoured: more finds more of them, and some where they were not said."""
     pause: Annotated[float, Field(ge=0)] = 5.0
     """Seconds of silence after which an utterance no longer goes on with what was said before."""
+
+
+PLAIN = TextConfig()
+"""Texts as a model writes them."""
 
 
 class LabelConfig(Section):

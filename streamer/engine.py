@@ -23,7 +23,7 @@ from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import Wordless, make_transcriber
 from streamer.asr.words import TimedWord
 from streamer.audio.mel import log_mel
-from streamer.config import ModelConfig
+from streamer.config import PLAIN, ModelConfig, TextConfig
 from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel, load, locate
 from streamer.nn.emotion import token_frames
@@ -78,7 +78,7 @@ def context_for(samples: int, short: bool) -> int:
     return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT) if short else FULL_CONTEXT
 
 
-def load_engine(config: ModelConfig) -> Engine:
+def load_engine(config: ModelConfig, text: TextConfig = PLAIN) -> Engine:
     """The engine that the settings ask for, with as many threads. Blocks for as long as loading takes.
 
     Raises ModelError, and ConfigError for a decoder that the model has not.
@@ -86,16 +86,15 @@ def load_engine(config: ModelConfig) -> Engine:
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
     path = locate(config.name)
     if path.is_dir() and is_speech(path):
-        return _load_speech_engine(config, path)
+        return _load_speech_engine(config, path, text)
     model = load(config.name, config.tags or None)
     if config.emotion:
         model = with_emotion(model, load_emotion_head(config.emotion))
-    return Engine(
-        model, load_tokenizer(model.vocabulary), choose_precision(config), config.decoder, config.words
-    )
+    tokenizer = load_tokenizer(model.vocabulary)
+    return Engine(model, tokenizer, choose_precision(config), config.decoder, config.words, text)
 
 
-def _load_speech_engine(config: ModelConfig, path: Path) -> Engine:
+def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> Engine:
     """A wav2vec 2.0 and its like: float32 unless told otherwise, for nobody measured what bf16 costs it."""
     if config.tags:
         raise ConfigError(f"model.tags is {config.tags!r}, but {path} is no Whisper: it takes no tag head")
@@ -111,7 +110,7 @@ def _load_speech_engine(config: ModelConfig, path: Path) -> Engine:
     model = load_speech(path, "en" if config.language == "auto" else config.language)
     tokenizer = SpellingTokenizer.of(model.letters.pieces if model.letters else (SPACE,))
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    return Engine(model, tokenizer, dtype, words=config.words)
+    return Engine(model, tokenizer, dtype, words=config.words, text=text)
 
 
 def choose_precision(config: ModelConfig) -> torch.dtype:
@@ -152,8 +151,9 @@ class Engine:
         dtype: torch.dtype = torch.float32,
         decoder: Literal["auto", "attention", "ctc"] = "auto",
         words: str = "auto",
+        text: TextConfig = PLAIN,
     ) -> None:
-        """`words`: see `asr.transcriber.make_transcriber`."""
+        """`words`, `text`: see `asr.transcriber.make_transcriber`."""
         self.model, self.tokenizer = model, tokenizer
         if decoder == "ctc" and model.ctc is None:
             raise ConfigError(
@@ -161,7 +161,7 @@ class Engine:
             )
         encoder: Whisper | SpeechEncoder = model.model if isinstance(model, LoadedModel) else model.encoder
         self._encoder = encoder.to(dtype).eval()
-        self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words)
+        self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words, text)
         self._emotion = model.emotion
         if self._emotion is not None and isinstance(model, LoadedSpeech):
             self._emotion.head.to(dtype)

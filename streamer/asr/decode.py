@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamer.asr.attended import Follower, Frontier
+from streamer.asr.hotwords import TokenBias
 from streamer.asr.rules import Rules, loop_start
 from streamer.asr.tokenizer import Task, Tokenizer
 from streamer.errors import ModelError
@@ -115,9 +116,13 @@ def detect_language(
 
 @torch.inference_mode()
 def decode(
-    model: Whisper, states: Tensor, tokenizer: Tokenizer, options: DecodeOptions = DecodeOptions()
+    model: Whisper,
+    states: Tensor,
+    tokenizer: Tokenizer,
+    options: DecodeOptions = DecodeOptions(),
+    bias: TokenBias | None = None,
 ) -> Decoded:
-    """Decode an encoding (1, T, n_audio_state) greedily.
+    """Decode an encoding (1, T, n_audio_state) greedily. `bias` chooses, but what is told is without it.
 
     Raises ModelError for a vocabulary of another size than the model's, a language or task it has
     not, or a prefix without room for a single token after it.
@@ -162,7 +167,8 @@ def decode(
             logits, weights = model.decoder.step(torch.tensor([sampled[-1:]], device=states.device), cache)
             rows.append(weights[0, heads[0], heads[1]])
         allowed = rules.apply(logits[0, -1], sampled)
-        token = int(allowed.argmax())
+        wanted = allowed if bias is None else bias.apply(allowed, [*options.prefix, *sampled])
+        token = int(wanted.argmax())
         logprob = (allowed[token] - allowed.logsumexp(0)).item()
         if token == tokenizer.eot:
             ended, end_logprob = True, logprob

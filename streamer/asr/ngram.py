@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,38 @@ class Ngrams:
     bigram_backoff: NDArray[np.float64]
     trigrams: NDArray[np.int64]
     trigram: NDArray[np.float64]
+
+
+class Words(Protocol):
+    """What a search asks about words, which are bytes of UTF-8 or ids."""
+
+    def id(self, word: bytes) -> int:
+        """The id of a word, UNKNOWN for others."""
+        ...
+
+    def score(self, before: int, last: int, word: int) -> float:
+        """Natural logarithm of the probability of an id after two ids."""
+        ...
+
+    def likeliest(self, start: bytes) -> float | None:
+        """The largest of a word that begins so; None: there is none."""
+        ...
+
+
+class AnyWords:
+    """Takes every word to be as likely as every other."""
+
+    def id(self, word: bytes) -> int:  # noqa: ARG002  what a Words is asked
+        """None is known."""
+        return UNKNOWN
+
+    def score(self, before: int, last: int, word: int) -> float:  # noqa: ARG002
+        """See Words."""
+        return 0.0
+
+    def likeliest(self, start: bytes) -> float | None:  # noqa: ARG002
+        """See Words."""
+        return 0.0
 
 
 class WordModel:

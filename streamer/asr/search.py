@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.asr.ngram import END, START, UNKNOWN, WordModel
+from streamer.asr.hotwords import EXPECTED, Hotwords, Place
+from streamer.asr.ngram import END, START, UNKNOWN, Words
 
 BLANK = 0
 NEVER = -1e30
@@ -59,16 +60,20 @@ class Found:
 class _Text:
     """The beginning of a text: another one and a piece more.
 
-    words: score of the words that are complete; outlook: of the one that is not. blank, spoken: probability
+    words: score of the words that are complete; outlook: of the one that is not; place: in expected phrases
+    before it. blank, spoken: probability
     of all alignments so far that end in blank, or in the piece; and the same for the next frame.
     """
 
     __slots__ = (
         "before", "blank", "frame", "last", "longer", "next_blank", "next_spoken", "open", "outlook",
-        "parent", "peak", "piece", "spoken", "words",
+        "parent", "peak", "piece", "place", "spoken", "words",
     )  # fmt: skip
 
-    def __init__(self, parent: _Text | None, piece: int, before: int, last: int, unfinished: bytes) -> None:
+    def __init__(
+        self, parent: _Text | None, piece: int, before: int, last: int, unfinished: bytes, place: Place | None
+    ) -> None:
+        self.place = place
         self.parent, self.piece, self.before, self.last, self.open = parent, piece, before, last, unfinished
         self.words = self.outlook = 0.0
         self.blank = self.spoken = self.next_blank = self.next_spoken = self.peak = NEVER
@@ -80,10 +85,14 @@ class Search:
     """Finds the likeliest texts. Remembers nothing from one search to the next."""
 
     def __init__(
-        self, model: WordModel, pieces: Sequence[bytes], options: SearchOptions | None = None
+        self,
+        model: Words,
+        pieces: Sequence[bytes],
+        options: SearchOptions | None = None,
+        hotwords: Hotwords | None = None,
     ) -> None:
         """`pieces`: the bytes of each token; one that begins a word begins with a space."""
-        self._model, self._pieces = model, pieces
+        self._model, self._pieces, self._hotwords = model, pieces, hotwords
         self._options = options or SearchOptions()
 
     def find(
@@ -114,7 +123,7 @@ class Search:
         return [_trace(text, score, _shared(text, likely)) for score, text in ranked[:n]]
 
     def _begin(self, logprobs: NDArray[np.float32], prefix: Sequence[int], frames: Sequence[int]) -> _Text:
-        text = _Text(None, -1, START, START, b"")
+        text = _Text(None, -1, START, START, b"", self._hotwords.start if self._hotwords else None)
         for token, frame in zip(prefix, frames, strict=True):
             text = self._longer(text, token)
             text.frame, text.peak = frame, float(logprobs[frame, token + 1])
@@ -173,39 +182,50 @@ class Search:
         """The text with a piece more, made on first use and kept."""
         letters = self._pieces[piece]
         if letters.startswith(SPACE) and text.open:
-            word, score = self._word(text)
-            longer = _Text(text, piece, text.last, word, letters[1:])
+            word, score, place = self._word(text)
+            longer = _Text(text, piece, text.last, word, letters[1:], place)
             longer.words = text.words + score
         else:
-            longer = _Text(text, piece, text.before, text.last, text.open + letters.removeprefix(SPACE))
+            unfinished = text.open + letters.removeprefix(SPACE)
+            longer = _Text(text, piece, text.before, text.last, unfinished, text.place)
             longer.words = text.words
-        longer.outlook = self._outlook(longer.open)
+        longer.outlook = self._outlook(longer.open, longer.place)
         text.longer[piece] = longer
         return longer
 
-    def _word(self, text: _Text) -> tuple[int, float]:
-        """The last word as complete: its id, and its score after the two before it."""
+    def _word(self, text: _Text) -> tuple[int, float, Place | None]:
+        """The last word as complete: its id, its score after the two before it, and where it leads."""
+        o = self._options
         word = self._model.id(text.open)
-        if word == UNKNOWN:
-            return UNKNOWN, self._options.unknown + self._options.bonus
-        score = self._options.weight * self._model.score(text.before, text.last, word)
-        return word, score + self._options.bonus
+        known = word != UNKNOWN
+        score = o.weight * self._model.score(text.before, text.last, word) if known else o.unknown
+        place = text.place
+        if self._hotwords is not None and place is not None:
+            place, change, expected = self._hotwords.word(place, text.open)
+            score = max(score, o.weight * EXPECTED if expected else score) + change
+        return word, score + o.bonus, place
 
-    def _outlook(self, unfinished: bytes) -> float:
+    def _outlook(self, unfinished: bytes, place: Place | None) -> float:
         if not unfinished:
             return 0.0
+        o = self._options
         likeliest = self._model.likeliest(unfinished)
-        score = self._options.unknown if likeliest is None else self._options.weight * likeliest
-        return score + self._options.bonus
+        score = o.unknown if likeliest is None else o.weight * likeliest
+        if self._hotwords is not None and place is not None:
+            more = self._hotwords.outlook(place, unfinished)
+            score = score if more is None else max(score, o.weight * EXPECTED + more)
+        return score + o.bonus
 
     def _score(self, text: _Text, ended: bool) -> float:
         score = _sum(text.blank, text.spoken) + text.words
         if not ended:
             return score + text.outlook
         before, last = text.before, text.last
+        place = text.place
         if text.open:
-            word, more = self._word(text)
+            word, more, place = self._word(text)
             score, before, last = score + more, last, word
+        score -= place.owed if place is not None else 0.0
         return score + self._options.weight * self._model.score(before, last, END)
 
 

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from streamer.asr.ctc import ctc_words, decode_ctc
 from streamer.asr.decode import Decoded, DecodeOptions, decode
-from streamer.asr.ngram import WordModel
+from streamer.asr.hotwords import Hotwords, TokenBias
+from streamer.asr.ngram import AnyWords, WordModel, Words
 from streamer.asr.opinion import opinions
 from streamer.asr.search import Found, Search, SearchOptions
 from streamer.asr.spelling import SPACE, SpellingTokenizer, as_known
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, attended_frames, word_times
+from streamer.config import PLAIN, TextConfig
 from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import WordsInfo
@@ -62,14 +64,16 @@ class Transcriber(Protocol):
 class DecoderTranscriber:
     """The decoder writes."""
 
-    def __init__(self, model: Whisper, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Whisper, tokenizer: Tokenizer, text: TextConfig = PLAIN) -> None:
         self._model, self._tokenizer = model, tokenizer
+        expected = text.hotwords
+        self._bias = TokenBias(expected, tokenizer, text.hotword_boost) if expected else None
 
     def read(
         self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber. The decoder needs no frames of its prefix, it only hands them on."""
-        decoded = decode(self._model, states, self._tokenizer, options)
+        decoded = decode(self._model, states, self._tokenizer, options, self._bias)
         if options.ended:
             return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
         new = decoded.attended if options.frontier is not None else attended_frames(decoded, frames)
@@ -103,21 +107,30 @@ class CtcTranscriber:
         tokenizer: Tokenizer,
         branch: CtcHead | LettersHead,
         words: str = "auto",
+        text: TextConfig = PLAIN,
     ) -> None:
         whisper = model if isinstance(model, LoadedModel) else None
         self._model = whisper.model if whisper is not None else None
         self._tokenizer, self._branch = tokenizer, branch
         self._patient: Search | None = None
         file = {"auto": model.words, "off": None}.get(words, Path(words))
+        expected = Hotwords(text.hotwords, text.hotword_boost) if text.hotwords else None
+        pieces = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.n_token)]
+        self._decoder_weight = 0.0
         if file is not None:
             about = (whisper.info.words if whisper is not None else None) or WordsInfo()
             known = WordModel.load(file)
-            pieces = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.n_token)]
-            pieces = as_known(pieces, known)
             options = SearchOptions(weight=about.weight, bonus=about.bonus, unknown=about.unknown)
-            self._patient = Search(known, pieces, options)
-            self._hasty = Search(known, pieces, hasty(options))
+            self._search_with(known, as_known(pieces, known), options, expected)
             self._decoder_weight = about.decoder
+        elif expected is not None:
+            self._search_with(AnyWords(), pieces, SearchOptions(weight=0, bonus=0, unknown=0), expected)
+
+    def _search_with(
+        self, known: Words, pieces: Sequence[bytes], options: SearchOptions, expected: Hotwords | None
+    ) -> None:
+        self._patient = Search(known, pieces, options, expected)
+        self._hasty = Search(known, pieces, hasty(options), expected)
 
     def read(
         self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
@@ -160,11 +173,13 @@ def make_transcriber(
     decoder: str,
     dtype: torch.dtype,
     words: str = "auto",
+    text: TextConfig = PLAIN,
 ) -> Transcriber:
     """The one that the settings or, for "auto", the model's definition names; its parts computing in `dtype`.
 
-    `words`: "auto" for the model's own word model, "off", or the file of another. Raises CheckpointError for
-    one that is broken, ConfigError for a checkpoint that cannot write.
+    `words`: "auto" for the model's own word model, "off", or the file of another. `text`: words that are
+    expected. Raises CheckpointError for a word model that is broken, ConfigError for a checkpoint that cannot
+    write.
     """
     if isinstance(model, LoadedSpeech):
         if model.ctc is None:
@@ -174,8 +189,8 @@ def make_transcriber(
                 f"expected a checkpoint with a CTC head for words, or one that judges emotion; found "
                 f"{model.name}, an encoder with neither: `streamer features` gives its hidden states"
             )
-        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words)
+        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words, text)
     chosen = model.info.text.decoder if decoder == "auto" else decoder
     if chosen == "ctc" and model.ctc is not None:
-        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words)
-    return DecoderTranscriber(model.model, tokenizer)
+        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words, text)
+    return DecoderTranscriber(model.model, tokenizer, text)

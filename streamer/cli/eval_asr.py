@@ -192,7 +192,7 @@ def _ways(
     if "offline" in paths:
         from streamer.evaluation.offline import load_readers
 
-        for decoder, reader in load_readers(config.model, decoders).items():  # type: ignore[arg-type]
+        for decoder, reader in load_readers(config.model, decoders, config.text).items():  # type: ignore[arg-type]
             yield Way("offline", decoder, reader)
     if "live" in paths:
         from streamer.cli.eval_audio import LiveReader

@@ -162,7 +162,7 @@ def _listen(name: str, config: Config, speed: str, recordings: Sequence[Recordin
     from streamer.evaluation.player import FastPlayer, RealPlayer
     from streamer.training.bars import track
 
-    engine = load_engine(config.model)
+    engine = load_engine(config.model, config.text)
     player = (RealPlayer if speed == "real" else FastPlayer)(config, engine)
     return listen(player, engine, track(recordings, name), config.model.language)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.tokenizer import Tokenizer
-from streamer.config import ModelConfig
+from streamer.config import PLAIN, ModelConfig, TextConfig
 from streamer.engine import Engine, Request, Result, load_engine
 from streamer.evaluation.asr import Reading, Samples
 from streamer.evaluation.sets import SpokenWord
@@ -26,14 +26,16 @@ SEARCH = 5 * SAMPLE_RATE
 """Samples before the end of the encoder's context in which a longer recording is cut, at the quietest."""
 
 
-def load_readers(config: ModelConfig, decoders: tuple[Decoder, ...] = ()) -> dict[Decoder, OfflineReader]:
+def load_readers(
+    config: ModelConfig, decoders: tuple[Decoder, ...] = (), text: TextConfig = PLAIN
+) -> dict[Decoder, OfflineReader]:
     """A reader for each decoder (without any named: for each that the model has), by its name.
 
     Their engines are the daemon's. Raises ModelError, and ConfigError for a decoder that the model has not.
     """
     readers = {}
     for decoder in decoders or ("attention", "ctc"):
-        engine = load_engine(config.model_copy(update={"decoder": decoder}))
+        engine = load_engine(config.model_copy(update={"decoder": decoder}), text)
         engine.warm_up()
         readers[decoder] = OfflineReader(engine, options_of(config))
         if not decoders and engine.model.ctc is None:

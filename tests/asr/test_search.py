@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.asr.ngram import END, START, UNKNOWN, WordModel
+from streamer.asr.hotwords import LETTER, Hotwords
+from streamer.asr.ngram import END, START, UNKNOWN, AnyWords, WordModel
 from streamer.asr.search import Search, SearchOptions
 from streamer.training.ngrams import NgramConfig, estimate
 
@@ -67,6 +68,45 @@ def test_a_search_without_limits_finds_what_trying_everything_finds(seed: int) -
     found = Search(MODEL, PIECES, WIDE).find(lp, 5)
     assert [f.tokens for f in found] == [tokens for tokens, _ in expected]
     assert [f.score for f in found] == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+def bonus(tokens: tuple[int, ...], boost: float) -> float:
+    """Of "bc" and "b a" in a text: for every letter of those that are complete."""
+    words = b"".join(PIECES[t] for t in tokens).removeprefix(b" ").split(b" ")
+    letters = i = 0
+    while i < len(words):
+        if words[i : i + 2] == [b"b", b"a"]:
+            letters, i = letters + 1, i + 1
+        letters += {b"bc": 2, b"a": 1 if i and words[i - 1] == b"b" else 0}.get(words[i], 0)
+        i += 1
+    return boost * LETTER * letters
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_expected_phrases_count_for_more_and_half_ones_for_nothing(seed: int) -> None:
+    lp, boost = logprobs(seed, 5), 3.0
+    scores = {text: score + bonus(text, boost) for text, score in every_text(lp, WIDE).items()}
+    expected = sorted(scores.items(), key=lambda x: -x[1])[:5]
+    found = Search(MODEL, PIECES, WIDE, Hotwords(["bc", "b a"], boost)).find(lp, 5)
+    assert [f.tokens for f in found] == [tokens for tokens, _ in expected]
+    assert [f.score for f in found] == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+def test_expected_words_are_found_where_every_word_is_as_likely() -> None:
+    lp = np.full((3, 5), math.log(1e-4), np.float32)
+    lp[0, 1], lp[0, 2], lp[1, 0], lp[2, 4] = math.log(0.5), math.log(0.4), math.log(0.9), math.log(0.9)
+    o = SearchOptions(weight=0.0, bonus=0.0, unknown=0.0)
+    assert Search(AnyWords(), PIECES, o).find(lp)[0].tokens == (0, 3)
+    assert Search(AnyWords(), PIECES, o, Hotwords(["bc"])).find(lp)[0].tokens == (1, 3)
+
+
+def test_a_word_that_no_model_knows_is_found_where_it_is_expected() -> None:
+    lp = np.full((4, 5), math.log(1e-4), np.float32)
+    lp[0, 2] = lp[1, 3] = math.log(0.9)  # " b" and "b": "bb" is no word
+    lp[2, 0] = lp[3, 0] = math.log(0.9)
+    lp[1, 0] = math.log(0.09)
+    assert Search(MODEL, PIECES).find(lp)[0].tokens == (1,)
+    assert Search(MODEL, PIECES, hotwords=Hotwords(["bb"])).find(lp)[0].tokens == (1, 2)
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,6 +12,7 @@ from streamer.asr.ctc import decode_ctc
 from streamer.asr.decode import DecodeOptions, decode
 from streamer.asr.ngram import WordModel
 from streamer.asr.transcriber import Transcript, make_transcriber
+from streamer.config import TextConfig
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import WordsInfo
 from streamer.training.ngrams import NgramConfig, estimate
@@ -65,6 +66,37 @@ def test_the_decoder_is_heard_once_the_utterance_has_ended(words: Path) -> None:
     silent, loud = knowing(words, decoder=0.0), knowing(words, decoder=1000.0)
     assert read(silent, ended=False).decoded.tokens == read(loud, ended=False).decoded.tokens
     assert read(silent).decoded.tokens != read(loud).decoded.tokens
+
+
+def expecting(
+    word: str, decoder: str, words: Path | None = None, boost: float = 40.0, frames: int = 30
+) -> Transcript:
+    model = tiny_model() if words is None else knowing(words, decoder=0.0)
+    text = TextConfig(hotwords=[word], hotword_boost=boost)
+    transcriber = make_transcriber(model, TOKENIZER, decoder, torch.float32, text=text)
+    return transcriber.read(STATES, DecodeOptions(), frames, ())
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_expected_words_are_found_with_and_without_a_word_model(words: Path, guided: bool) -> None:
+    model = tiny_model()
+    assert model.ctc is not None
+    # A word of two letters, of which each may have been heard in one of the first two frames.
+    likely = model.ctc(STATES)[0, :2, 1:].topk(16).indices.tolist()
+    word = bytes(next(t for t in frame if t < 128 and chr(t).isalpha()) for frame in likely).decode()
+    for boost, found in ((0.0, False), (40.0, True)):
+        read = expecting(word, "ctc", words if guided else None, boost, frames=2)
+        assert (read.decoded.text == word) is found
+
+
+def test_a_decoder_is_nudged_towards_expected_words_and_tells_its_own_probabilities() -> None:
+    plain = read(tiny_model(), "attention").decoded
+    nudged = expecting("zebra", "attention").decoded
+    assert "zebra" not in plain.text
+    assert "zebra" in nudged.text
+    forced = decode(tiny_model().model, STATES, TOKENIZER, DecodeOptions(prefix=nudged.tokens))
+    assert forced.logprobs[: len(nudged.tokens)] == pytest.approx(nudged.logprobs, abs=0.5)
+    assert expecting("zebra", "attention", boost=0.0).decoded.tokens == plain.tokens
 
 
 def test_a_prefix_is_kept(words: Path) -> None:
