@@ -10,6 +10,7 @@ import click
 
 from streamer.cli.options import log_option
 from streamer.cli.output import note
+from streamer.cli.train_ctc import ctc
 from streamer.cli.train_emotion import emotion
 from streamer.cli.train_tags import tags
 from streamer.cli.train_words import words
@@ -35,6 +36,7 @@ def train() -> None:
 train.add_command(tags)
 train.add_command(words)
 train.add_command(emotion)
+train.add_command(ctc)
 
 
 @train.command(short_help="The recipe of the bundled model.")

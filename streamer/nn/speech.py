@@ -53,9 +53,8 @@ class SpeechEncoder(nn.Module):
 
     def forward(self, clips: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode clips (n,) float32 at 16 kHz, each of its own length n > 0."""
-        features = pad_sequence([self._convolve(clip) for clip in clips], batch_first=True)
+        features, mask = self.convolve(clips)
         lengths = tuple(frames_of(len(clip)) for clip in clips)
-        mask = torch.arange(features.shape[1]) < torch.tensor(lengths)[:, None]
         hidden = self.body.feature_projection(features)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
         seen: list[Tensor] = []
@@ -70,13 +69,17 @@ class SpeechEncoder(nn.Module):
         hooks = [layers[0].register_forward_pre_hook(first)]
         hooks += [layer.register_forward_hook(after) for layer in layers]
         try:
-            out = self.body.encoder(
-                hidden, attention_mask=None if bool(mask.all()) else mask.to(hidden.device)
-            )
+            out = self.body.encoder(hidden, attention_mask=None if bool(mask.all()) else mask)
         finally:
             for hook in hooks:
                 hook.remove()
         return Frames(out[0], seen[0], torch.stack(seen[1:], dim=1), lengths)
+
+    def convolve(self, clips: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+        """What the convolutions make of clips (n,), n > 0: (B, T, channels); and (B, T), which are theirs."""
+        features = pad_sequence([self._convolve(clip) for clip in clips], batch_first=True)
+        lengths = torch.tensor([frames_of(len(clip)) for clip in clips], device=features.device)
+        return features, torch.arange(features.shape[1], device=features.device) < lengths[:, None]
 
     def _convolve(self, clip: NDArray[np.float32]) -> Tensor:
         """(n,) -> (frames, channels). Alone, for the base models' first norm is over all of its time."""
