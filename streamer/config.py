@@ -139,7 +139,13 @@ class TextConfig(Section):
     hotwords: list[str] = []
     """Words and phrases that are expected: names and terms that a model would not think of."""
     hotword_boost: Annotated[float, Field(ge=0)] = 1.0
-    """How much they are favoured: more finds more of them, and some where they were not said."""
+    """How much they are favoured: more finds more of them, also where they were not said; 0: not at all."""
+    prompt: str = ""
+    """What a decoder is told was said before: names, spelling, a style. A CTC branch takes no notice."""
+    previous: bool = False
+    """Whether a decoder is told the words before an utterance, until a pause or a text not believed."""
+    temperatures: list[Annotated[float, Field(gt=0, le=2)]] = []
+    """Temperatures at which a decoder tries a final again that repeats itself or is unlikely, one by one."""
     pause: Annotated[float, Field(ge=0)] = 5.0
     """Seconds of silence after which an utterance no longer goes on with what was said before."""
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.spelling import SPACE, SpellingTokenizer
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
-from streamer.asr.transcriber import Wordless, make_transcriber
+from streamer.asr.transcriber import DecoderTranscriber, Wordless, make_transcriber
 from streamer.asr.words import TimedWord
 from streamer.audio.mel import log_mel
 from streamer.config import PLAIN, ModelConfig, TextConfig
@@ -173,6 +173,11 @@ class Engine:
     def writes(self) -> bool:
         """Whether it gives words at all: what only judges how they were said does not."""
         return not isinstance(self._transcriber, Wordless)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a decoder writes the words, which takes prompts and temperatures."""
+        return isinstance(self._transcriber, DecoderTranscriber)
 
     def context(self, samples: int) -> int:
         """Samples that a window of so many is padded to.

@@ -59,6 +59,9 @@ def fitting(config: Config, engine: Engine) -> Config:
                 "Switch one of them on, or choose a model that hears sounds"
             )
         return config
+    asked = [name for name in ("prompt", "previous", "temperatures") if getattr(config.text, name)]
+    if asked and not engine.decodes:
+        log.warning("text.%s: the CTC branch of %s takes no notice of it", ", text.".join(asked), model.name)
     language, task = config.model.language, config.model.task
     known = languages(engine)
     if language not in ("auto", *known):

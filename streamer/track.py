@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamer.asr.attended import Frontier
+from streamer.asr.before import Before
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.edits import Editor
 from streamer.asr.guards import Opinion, Reason, judge
@@ -53,6 +54,12 @@ class Track:
         self._editor = Editor(config.text)
         self._edited = self._said_until = 0
         """The utterance whose texts are edited, and the sample index at which the last one ended."""
+        self._before = Before(config.text, tokenizer)
+        self._prompt: tuple[int, ...] = ()
+        """What the decoder is told of in all passes of an utterance."""
+        self._fixed = None if config.model.language == "auto" else config.model.language
+        self._language = self._fixed
+        """The utterance's: settled with its first stable word."""
         self._utterance = 0
         self._frames: tuple[int, ...] = ()
         """Where the committed tokens were heard."""
@@ -89,14 +96,21 @@ class Track:
                 self._utterance = p.utterance
                 self._policy.reset()
                 self._frames = ()
-            model = self._config.model
+                self._prompt = self._before.prompt(self._is_soon(p))
+                self._language = self._fixed
+            guards, ended = self._config.guards, p.kind is Kind.FINAL
             text = DecodeOptions(
-                language=None if model.language == "auto" else model.language,
-                task=model.task,
+                language=self._language,
+                task=self._config.model.task,
+                prompt=self._prompt,
                 prefix=self._policy.committed,
                 duration=len(p.samples) / SAMPLE_RATE,
-                ended=p.kind is Kind.FINAL,
+                ended=ended,
                 frontier=self._frontier(p),
+                again=tuple(self._config.text.temperatures) if ended else (),
+                compression=guards.compression,
+                least_logprob=guards.logprob,
+                no_speech=guards.no_speech,
             )
         windows = self._windows(p)
         if text is None and not windows:
@@ -194,6 +208,8 @@ class Track:
                 )
             )
         self._frames = result.frames[: len(self._policy.committed)]
+        if self._policy.committed:
+            self._language = decoded.language
         text, stable = self._editor_of(p).partial(decoded.text, self._policy.stable)
         if text:
             yield TranscriptPartial(
@@ -209,15 +225,21 @@ class Track:
         """What edits the texts of a pass's utterance."""
         if p.utterance != self._edited:
             self._edited = p.utterance
-            self._editor.begin(soon=p.start - self._said_until <= to_samples(self._config.text.pause))
+            self._editor.begin(self._is_soon(p))
         return self._editor
+
+    def _is_soon(self, p: Pass) -> bool:
+        """Whether a pass's utterance goes on with what was said before it."""
+        return p.start - self._said_until <= to_samples(self._config.text.pause)
 
     def _final(self, p: Pass, result: Result) -> Event:
         decoded = result.decoded
         assert decoded is not None
         self.finals += 1
         words = result.words
-        if reason := self._suppressed(p, decoded):
+        reason = self._suppressed(p, decoded)
+        self._before.said(decoded, believed=reason is None)
+        if reason is not None:
             self.suppressed[reason.value] = self.suppressed.get(reason.value, 0) + 1
             # What has been called stable stays.
             stable = self._tokenizer.decode(decoded.tokens[: decoded.prefix_length]).strip()

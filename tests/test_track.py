@@ -335,6 +335,48 @@ def test_a_decoder_is_told_how_far_it_may_go_until_the_utterance_ends() -> None:
     assert other.text.frontier is None
 
 
+def options_of(track: Track, p: Pass) -> DecodeOptions:
+    request = track.request(p)
+    assert request is not None
+    assert request.text is not None
+    return request.text
+
+
+def test_a_decoder_is_told_the_words_of_the_utterance_before_in_all_passes_of_the_next() -> None:
+    track = make(Config.model_validate({"text": {"prompt": "x", "previous": True, "pause": 3.0}}))
+    do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "ab")
+    assert bytes(options_of(track, a_pass(Kind.FINAL, 0, 2.0, 1)).prompt) == b" x"
+    do(track, a_pass(Kind.FINAL, 0, 2.0, 1), "ab cd")
+    for kind in (Kind.PARTIAL, Kind.FINAL):
+        assert bytes(options_of(track, a_pass(kind, 4.0, 6.0, 2)).prompt) == b" xab cd"
+    # A doubtful text, and a pause, leave nothing behind.
+    doubtful(track, a_pass(Kind.FINAL, 4.0, 6.0, 2), "ef")
+    assert bytes(options_of(track, a_pass(Kind.FINAL, 6.5, 8.0, 3)).prompt) == b" x"
+    do(track, a_pass(Kind.FINAL, 6.5, 8.0, 3), "gh")
+    assert bytes(options_of(track, a_pass(Kind.FINAL, 12.0, 13.0, 4)).prompt) == b" x"
+
+
+def test_only_finals_are_tried_again_by_the_guards_measures() -> None:
+    config = {"text": {"temperatures": [0.4, 0.8]}, "guards": {"compression": 3.0, "logprob": -0.5}}
+    track = make(Config.model_validate(config))
+    assert options_of(track, a_pass(Kind.PARTIAL, 0, 1.6, 1)).again == ()
+    final = options_of(track, a_pass(Kind.FINAL, 0, 1.6, 1))
+    assert (final.again, final.compression, final.least_logprob) == ((0.4, 0.8), 3.0, -0.5)
+
+
+def test_the_language_of_an_utterance_is_settled_with_its_first_stable_word() -> None:
+    track = make(Config.model_validate({"model": {"language": "auto"}, "live": {"policy": "agreement"}}))
+    for end, settled in ((0.8, None), (1.6, None), (2.4, "de")):
+        p = a_pass(Kind.PARTIAL, 0, end, 1)
+        assert options_of(track, p).language == settled
+        request = track.request(p)
+        assert request is not None
+        result = answer(request, "-ab- cd- ef")
+        assert result.decoded is not None
+        list(track.events(p, request, replace(result, decoded=replace(result.decoded, language="de"))))
+    assert options_of(track, a_pass(Kind.FINAL, 4.0, 5.0, 2)).language is None
+
+
 def test_a_decoder_that_lost_its_place_says_nothing() -> None:
     track = make()
     do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd")

@@ -1,4 +1,4 @@
-"""Greedy decoding of one encoding, token by token over a cache; as `whisper.decode` at temperature 0."""
+"""Decoding of one encoding, token by token over a cache, as `whisper.decode` without a beam."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from streamer.nn.whisper import DecoderCache, Whisper
 SPARE_TOKENS = 8
 """Tokens allowed beyond the cap by duration, so that a very short utterance is not cut."""
 
+SEED = 0
+"""Of what is drawn above temperature 0: the same audio gives the same text."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
@@ -36,6 +39,9 @@ class DecodeOptions:
     break_loops: stop and cut at a structural repetition; off is Whisper's behaviour.
     ended: the audio is a whole utterance; else its last word may go on (only a search asks).
     frontier: how far the decoder may go into audio that goes on; None is to its end.
+    temperature: 0 takes the likeliest token; above, one is drawn, of unlikely ones the more the higher.
+    again: temperatures of further tries, for a text that is not believed (see `asr.fallback`).
+    compression, least_logprob, no_speech: what is believed.
     """
 
     language: str | None = "en"
@@ -53,6 +59,11 @@ class DecodeOptions:
     break_loops: bool = True
     ended: bool = True
     frontier: Frontier | None = None
+    temperature: float = 0.0
+    again: tuple[float, ...] = ()
+    compression: float = 2.4
+    least_logprob: float = -1.0
+    no_speech: float = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Decoded:
         there where the end was chosen.
     reached_limit: a cap stopped it; broke_loop: a repetition was cut.
     attended: with a frontier, the frame of each sampled token. beyond: the token that was dropped there.
-    lost: it jumped back, and what it had sampled was discarded.
+    lost: it jumped back, and what it had sampled was discarded. temperature: at which it was decoded.
     sure: how many tokens every likely reading begins with; None where nobody tells.
     """
 
@@ -87,6 +98,7 @@ class Decoded:
     attended: tuple[int, ...] = ()
     beyond: int | None = None
     lost: bool = False
+    temperature: float = 0.0
     sure: int | None = None
 
     @property
@@ -122,7 +134,7 @@ def decode(
     options: DecodeOptions = DecodeOptions(),
     bias: TokenBias | None = None,
 ) -> Decoded:
-    """Decode an encoding (1, T, n_audio_state) greedily. `bias` chooses, but what is told is without it.
+    """Decode an encoding (1, T, n_audio_state). `bias` has a say in what is chosen, not in its probability.
 
     Raises ModelError for a vocabulary of another size than the model's, a language or task it has
     not, or a prefix without room for a single token after it.
@@ -159,6 +171,7 @@ def decode(
     follower = Follower(options.frontier) if options.frontier is not None else None
     if follower is not None:
         follower.begin(rows[0][:, :-1].cpu().numpy(), bool(options.prefix))
+    chance = torch.Generator(states.device).manual_seed(SEED)
     sampled: list[int] = []
     attended: list[int] = []
     ended, cut, beyond, lost, end_logprob = False, None, None, False, 0.0
@@ -168,7 +181,7 @@ def decode(
             rows.append(weights[0, heads[0], heads[1]])
         allowed = rules.apply(logits[0, -1], sampled)
         wanted = allowed if bias is None else bias.apply(allowed, [*options.prefix, *sampled])
-        token = int(wanted.argmax())
+        token = _choose(wanted, options.temperature, chance)
         logprob = (allowed[token] - allowed.logsumexp(0)).item()
         if token == tokenizer.eot:
             ended, end_logprob = True, logprob
@@ -208,7 +221,15 @@ def decode(
         attended=tuple(attended[:n_sampled]),
         beyond=beyond,
         lost=lost,
+        temperature=options.temperature,
     )
+
+
+def _choose(logits: Tensor, temperature: float, chance: torch.Generator) -> int:
+    """The likeliest token, or above temperature 0 one that is drawn."""
+    if temperature == 0:
+        return int(logits.argmax())
+    return int(torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=chance))
 
 
 def _prompt(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from streamer.asr.ctc import ctc_words, decode_ctc
 from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.fallback import decode_again
 from streamer.asr.hotwords import Hotwords, TokenBias
 from streamer.asr.ngram import AnyWords, WordModel, Words
 from streamer.asr.opinion import opinions
@@ -66,14 +67,16 @@ class DecoderTranscriber:
 
     def __init__(self, model: Whisper, tokenizer: Tokenizer, text: TextConfig = PLAIN) -> None:
         self._model, self._tokenizer = model, tokenizer
-        expected = text.hotwords
-        self._bias = TokenBias(expected, tokenizer, text.hotword_boost) if expected else None
+        expects = text.hotwords and text.hotword_boost > 0
+        self._bias = TokenBias(text.hotwords, tokenizer, text.hotword_boost) if expects else None
 
     def read(
         self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber. The decoder needs no frames of its prefix, it only hands them on."""
-        decoded = decode(self._model, states, self._tokenizer, options, self._bias)
+        decoded = decode_again(
+            lambda one: decode(self._model, states, self._tokenizer, one, self._bias), options
+        )
         if options.ended:
             return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
         new = decoded.attended if options.frontier is not None else attended_frames(decoded, frames)
@@ -114,7 +117,8 @@ class CtcTranscriber:
         self._tokenizer, self._branch = tokenizer, branch
         self._patient: Search | None = None
         file = {"auto": model.words, "off": None}.get(words, Path(words))
-        expected = Hotwords(text.hotwords, text.hotword_boost) if text.hotwords else None
+        expects = text.hotwords and text.hotword_boost > 0
+        expected = Hotwords(text.hotwords, text.hotword_boost) if expects else None
         pieces = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.n_token)]
         self._decoder_weight = 0.0
         if file is not None:
