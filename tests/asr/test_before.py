@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -35,7 +36,8 @@ def test_the_last_words_are_told_until_a_pause_or_a_doubt() -> None:
     assert bytes(before.prompt(soon=True)) == b" xone two"
     assert bytes(before.prompt(soon=False)) == b" x"
     assert bytes(before.prompt(soon=True)) == b" x"
-    for doubtful in ({"broke_loop": True}, {"reached_limit": True}, {}):
+    doubts: tuple[dict[str, Any], ...] = ({"broke_loop": True}, {"reached_limit": True}, {})
+    for doubtful in doubts:
         before.said(said("one"), believed=True)
         before.said(replace(said("two"), **doubtful), believed=bool(doubtful))
         assert bytes(before.prompt(soon=True)) == b" x"
