@@ -62,6 +62,8 @@ class SegmentConfig(Section):
     """Audio kept before the first speech frame."""
     hangover_ms: Annotated[int, Field(ge=0)] = 400
     """Silence after which an utterance ends."""
+    complete_ms: Annotated[int, Field(ge=0)] = 0
+    """Silence after which it ends where what writes the text has come to its end; 0: that is not asked."""
     onset_ms: Annotated[int, Field(ge=10)] = 90
     """Speech needed within `onset_window_ms` before an utterance starts."""
     onset_window_ms: Annotated[int, Field(ge=10)] = 150
@@ -73,6 +75,10 @@ class SegmentConfig(Section):
     def _check(self) -> SegmentConfig:
         if self.cut_search >= self.longest:
             raise ValueError(f"cut_search ({self.cut_search}) must be below longest ({self.longest})")
+        if self.complete_ms > self.hangover_ms:
+            raise ValueError(
+                f"complete_ms ({self.complete_ms}) must not exceed hangover_ms ({self.hangover_ms})"
+            )
         if self.onset_ms > self.onset_window_ms:
             raise ValueError(
                 f"onset_ms ({self.onset_ms}) must not exceed onset_window_ms ({self.onset_window_ms})"

@@ -80,6 +80,10 @@ class Ear:
             if position > start:
                 yield from self._gap(start, position - start, "paused")
 
+    def complete(self, utterance: int, heard: int) -> None:
+        """The text of an utterance was found complete by a pass that ended at sample `heard`."""
+        self._segmenter.complete(utterance, heard)
+
     def _samples(self, samples: NDArray[np.float32]) -> Iterator[Event | Pass]:
         taken = 0
         if self._filled:

@@ -88,7 +88,7 @@ class SpeechStopped(Event):
     utterance: int
     start: float
     end: float
-    reason: Literal["silence", "max_length", "gap", "end"]
+    reason: Literal["silence", "complete", "max_length", "gap", "end"]
 
 
 class TranscriptPartial(Event):

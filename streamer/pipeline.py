@@ -286,6 +286,8 @@ class Pipeline:
             self._emit(stream.ear.pause() if stream.paused else stream.ear.resume(stream.read))
         if not self._scheduler.has_room(name):
             return False
+        if stream.track.complete is not None:
+            stream.ear.complete(*stream.track.complete)
         item = stream.ring.read(READ)
         if item is None:
             return False

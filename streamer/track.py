@@ -78,6 +78,8 @@ class Track:
         self._uncut = to_samples(segment.longest - min(segment.cut_search, segment.longest / 2)) - FRAME
         self.position = 0
         """Sample index up to which everything has been inferred."""
+        self.complete: tuple[int, int] | None = None
+        """The newest utterance whose text a partial found complete, and the sample index up to which."""
         self.finals = 0
         self.suppressed: dict[str, int] = {}
         """Finals whose text was not believed, by the reason."""
@@ -210,6 +212,8 @@ class Track:
         self._frames = result.frames[: len(self._policy.committed)]
         if self._policy.committed:
             self._language = decoded.language
+        if decoded.text and self._is_complete(p, decoded, result.frames):
+            self.complete = (p.utterance, p.end)
         text, stable = self._editor_of(p).partial(decoded.text, self._policy.stable)
         if text:
             yield TranscriptPartial(
@@ -220,6 +224,12 @@ class Track:
                 text=text,
                 stable=stable,
             )
+
+    def _is_complete(self, p: Pass, decoded: Decoded, frames: tuple[int, ...]) -> bool:
+        """Whether a partial's text has come to its end before its audio has."""
+        if decoded.complete is not None:
+            return decoded.complete
+        return bool(frames) and frames[-1] < len(p.samples) // FRAME - to_frames(self._config.live.margin)
 
     def _editor_of(self, p: Pass) -> Editor:
         """What edits the texts of a pass's utterance."""

@@ -375,3 +375,16 @@ def test_sounds_are_never_asked_for_with_too_little_to_judge() -> None:
         said = heard(make(sounds={"hop": 0.4}), sound(n / 10), End())
         for p in passes(said, Kind.AMBIENT):
             assert len(p.samples) >= SHORTEST_VIEW * TOKEN
+
+
+def test_a_complete_text_ends_an_utterance_before_the_hangover_is_over() -> None:
+    for told, expected in ((False, []), (True, ["complete"])):
+        ear = make(segment={"hangover_ms": 1000, "complete_ms": 200})
+        said = heard(ear, silence(0.4), speech(1.2), silence(0.6))
+        partial = only(said, Pass)[-1]
+        assert partial.kind is Kind.PARTIAL
+        if told:
+            ear.complete(partial.utterance, partial.end)
+        more = list(ear.hear(Block(ear.position, silence(0.1))))
+        assert [stop.reason for stop in only(more, SpeechStopped)] == expected
+        assert [p.kind for p in only(more, Pass)] == [Kind.FINAL] * len(expected)

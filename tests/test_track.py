@@ -377,6 +377,25 @@ def test_the_language_of_an_utterance_is_settled_with_its_first_stable_word() ->
     assert options_of(track, a_pass(Kind.FINAL, 4.0, 5.0, 2)).language is None
 
 
+def test_a_text_that_ended_before_its_audio_is_complete() -> None:
+    track = make()
+    do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-" * 60 + "ab")
+    assert track.complete is None
+    do(track, a_pass(Kind.PARTIAL, 0, 2.4, 1), "-" * 90)
+    assert track.complete is None
+    do(track, a_pass(Kind.PARTIAL, 0, 2.4, 1), "-" * 60 + "ab")
+    assert track.complete == (1, to_samples(2.4))
+    # A decoder that stopped because of what is too new says so itself.
+    for complete in (False, True):
+        p = a_pass(Kind.PARTIAL, 4.0, 6.4, 2)
+        request = track.request(p)
+        assert request is not None
+        result = answer(request, "-ab-")
+        assert result.decoded is not None
+        list(track.events(p, request, replace(result, decoded=replace(result.decoded, complete=complete))))
+        assert (track.complete == (2, p.end)) is complete
+
+
 def test_a_decoder_that_lost_its_place_says_nothing() -> None:
     track = make()
     do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-ab- cd")

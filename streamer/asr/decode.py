@@ -79,6 +79,7 @@ class Decoded:
         there where the end was chosen.
     reached_limit: a cap stopped it; broke_loop: a repetition was cut.
     attended: with a frontier, the frame of each sampled token. beyond: the token that was dropped there.
+    complete: it chose the end of the text where it attended to the end of the audio; None where nobody tells.
     lost: it jumped back, and what it had sampled was discarded. temperature: at which it was decoded.
     sure: how many tokens every likely reading begins with; None where nobody tells.
     """
@@ -97,6 +98,7 @@ class Decoded:
     broke_loop: bool
     attended: tuple[int, ...] = ()
     beyond: int | None = None
+    complete: bool | None = None
     lost: bool = False
     temperature: float = 0.0
     sure: int | None = None
@@ -175,6 +177,7 @@ def decode(
     sampled: list[int] = []
     attended: list[int] = []
     ended, cut, beyond, lost, end_logprob = False, None, None, False, 0.0
+    complete = None if follower is None else False
     while len(sampled) < budget:
         if sampled:
             logits, weights = model.decoder.step(torch.tensor([sampled[-1:]], device=states.device), cache)
@@ -185,6 +188,8 @@ def decode(
         logprob = (allowed[token] - allowed.logsumexp(0)).item()
         if token == tokenizer.eot:
             ended, end_logprob = True, logprob
+            if follower is not None:
+                complete = follower.choose(rows[-1][:, -1:].cpu().numpy())[1] == "too new"
             break
         if follower is not None:
             frame, verdict = follower.choose(rows[-1][:, -1:].cpu().numpy())
@@ -220,6 +225,7 @@ def decode(
         broke_loop=cut is not None,
         attended=tuple(attended[:n_sampled]),
         beyond=beyond,
+        complete=complete,
         lost=lost,
         temperature=options.temperature,
     )

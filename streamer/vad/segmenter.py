@@ -11,6 +11,8 @@ Where an utterance starts and ends:
   Where rounding would reach further than the limit, the limit itself is the start, unrounded.
 - *End on silence*: the last speech frame plus a tail of at most 200 ms. The rest of the hangover
   was only waited for; it stays available as the next utterance's pre-roll.
+- *End on silence with a complete text*: as above, after a shorter silence, where somebody who read the text
+  up to the last speech frame said that nothing more is to come.
 - *End at a gap or a flush*: all that was heard, to the sample.
 - *Cut at the longest length*: at the quietest point of the last `cut_search` seconds. What follows
   the cut is a new utterance that starts exactly there, unless no frame after the cut was speech.
@@ -32,7 +34,7 @@ TAIL_MS = 200
 SMOOTH = 3
 """Frames to each side of a possible cut whose mean energy counts (120 ms in all)."""
 
-Reason = Literal["silence", "max_length", "gap", "end"]
+Reason = Literal["silence", "complete", "max_length", "gap", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Segmenter:
         self._onset = _frames_up(config.onset_ms)
         window = max(self._onset, config.onset_window_ms * SAMPLE_RATE // 1000 // FRAME)
         self._hangover = config.hangover_ms * SAMPLE_RATE // 1000
+        self._complete = config.complete_ms * SAMPLE_RATE // 1000
+        self._told = (0, 0)
+        """The utterance whose text was found complete, and the sample index up to which it was read."""
         self._tail = min(self._hangover, TAIL_MS * SAMPLE_RATE // 1000)
         self._longest = to_samples(config.longest)
         # An utterance may not begin so far back, nor be cut so early, that hardly anything is left of it.
@@ -118,12 +123,18 @@ class Segmenter:
             out: list[Boundary] = [self._open(self._onset_start())]
         elif not speech and self._position - self._speech_end >= self._hangover:
             return [self._close(self._speech_end + self._tail, "silence")]
+        elif not speech and self._is_complete(self._current.number):
+            return [self._close(self._speech_end + min(self._tail, self._complete), "complete")]
         else:
             out = []
         # The test is on the next frame's end, so that no utterance is ever longer than `longest`.
         if self._position + FRAME - self._start > self._longest:
             out += self._cut()
         return out
+
+    def complete(self, utterance: int, heard: int) -> None:
+        """Somebody who read an utterance up to sample `heard` takes its text to be complete."""
+        self._told = (utterance, heard)
 
     def skip(self, length: int) -> list[Boundary]:
         """A gap of `length` samples: ends an open utterance where the gap begins, then jumps over it.
@@ -146,6 +157,12 @@ class Segmenter:
         self._recent.clear()
         self._energies.clear()
         return out
+
+    def _is_complete(self, utterance: int) -> bool:
+        """Whether an utterance, which has just been silent, may end before the hangover is over."""
+        told, heard = self._told
+        waited = self._position - self._speech_end >= self._complete > 0
+        return waited and told == utterance and heard >= self._speech_end
 
     @property
     def _start(self) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from streamer.asr.attended import Frontier
 from streamer.asr.decode import SPARE_TOKENS, DecodeOptions, decode, detect_language
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.errors import ModelError
@@ -252,3 +253,20 @@ def test_bundled_model_equals_whisper(monkeypatch):
     if not (directory / "model.toml").exists():
         pytest.skip("the bundled model is not there yet")
     check_own(load(directory), monkeypatch)
+
+
+def test_the_end_of_a_text_tells_whether_it_attended_to_the_end_of_the_audio(pairs):
+    ended = 0
+    for _, model, tokenizer, states in pairs:
+        whole = decode(model, states[None], tokenizer, DecodeOptions(max_tokens=40))
+        assert whole.complete is None
+        if whole.reached_limit or whole.broke_loop or not whole.tokens:
+            continue
+        ended += 1
+        for margin in (0, 1500):
+            frontier = Frontier(frames=1500, margin=margin, jump_back=1500)
+            options = DecodeOptions(prefix=whole.tokens, max_tokens=40, frontier=frontier)
+            found = decode(model, states[None], tokenizer, options)
+            assert found.tokens == whole.tokens
+            assert found.complete is (margin == 1500)
+    assert ended

@@ -21,7 +21,9 @@ def partial(at: float, words: str, stable: str = "", utterance: int = 1) -> Seen
 
 
 def stopped(
-    at: float, utterance: int = 1, reason: Literal["silence", "max_length", "gap", "end"] = "silence"
+    at: float,
+    utterance: int = 1,
+    reason: Literal["silence", "complete", "max_length", "gap", "end"] = "silence",
 ) -> Seen:
     return Seen(SpeechStopped(utterance=utterance, start=0, end=at, reason=reason), at)
 

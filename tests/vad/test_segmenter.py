@@ -211,3 +211,29 @@ def test_properties(config: SegmentConfig, stream: list[tuple[bool, int, float] 
             if utterance.start <= covered:
                 covered = max(covered, utterance.end)
         assert covered >= b, (a, b, utterances)
+
+
+def ended(config: SegmentConfig, told: list[tuple[int, int, int]], silence: int = 60) -> list[Stopped]:
+    """Half a second of speech, then silence; `told`: (frame, utterance, index heard) of who read it."""
+    segmenter, out = Segmenter(config), []
+    for i in range(10 + 25 + silence):
+        for frame, utterance, heard in told:
+            if frame == i:
+                segmenter.complete(utterance, heard)
+        out += [b for b in segmenter.push(10 <= i < 35, 1.0) if isinstance(b, Stopped)]
+    return out
+
+
+def test_a_complete_text_ends_an_utterance_sooner() -> None:
+    config = SegmentConfig(hangover_ms=1000, complete_ms=200)
+    speech_end = 35 * FRAME
+    (late,) = ended(config, [])
+    (soon,) = ended(config, [(40, 1, speech_end)])
+    assert (late.reason, late.at) == ("silence", speech_end + 50 * FRAME)
+    assert (soon.reason, soon.at) == ("complete", speech_end + 10 * FRAME)
+    assert soon.end == late.end == speech_end + 10 * FRAME
+    # Told later, it ends then. What was read before the last word says nothing, nor does another's text.
+    assert ended(config, [(60, 1, speech_end)])[0].at == 61 * FRAME
+    assert ended(config, [(40, 1, speech_end - FRAME)]) == [late]
+    assert ended(config, [(40, 2, speech_end)]) == [late]
+    assert ended(SegmentConfig(hangover_ms=1000), [(40, 1, speech_end)]) == [late]
