@@ -13,6 +13,7 @@ from streamer.cli.output import note
 from streamer.cli.train_ctc import ctc
 from streamer.cli.train_emotion import emotion
 from streamer.cli.train_tags import tags
+from streamer.cli.train_wav2vec import wav2vec, wav2vec2
 from streamer.cli.train_words import words
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ train.add_command(tags)
 train.add_command(words)
 train.add_command(emotion)
 train.add_command(ctc)
+train.add_command(wav2vec2)
+train.add_command(wav2vec)
 
 
 @train.command(short_help="The recipe of the bundled model.")
