@@ -97,11 +97,15 @@ class LiveConfig(Section):
     only with the final."""
     margin: Annotated[float, Field(ge=0)] = 0.5
     """alignatt: what was heard so many seconds before the end of the audio, or later, is not stable yet."""
+    patience: Annotated[float, Field(ge=0)] = 1.6
+    """alignatt: where other readings are nearly as likely, a word waits so many seconds at most."""
     jump_back: Annotated[float, Field(gt=0)] = 4.0
     """alignatt: a decoder that attends to so many seconds before its last token has lost its place."""
     agree: Annotated[int, Field(ge=2)] = 2
     longest_lag: Annotated[float, Field(gt=0)] = 6.0
     """What was heard so many seconds ago becomes stable in any case."""
+    tail: Annotated[float, Field(ge=0)] = 0.4
+    """What was heard in the last so many seconds is not shown yet: it may be half a word."""
     step: float = 0.8
     """Seconds of new audio between two partials; a multiple of 0.4."""
 

@@ -14,7 +14,7 @@ from streamer.asr.before import Before
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.edits import Editor
 from streamer.asr.guards import Opinion, Reason, judge
-from streamer.asr.policy import Hypothesis, Policy, make_policy, to_frames
+from streamer.asr.policy import Hypothesis, Policy, make_policy, shown, to_frames
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord
 from streamer.config import Config
@@ -202,19 +202,22 @@ class Track:
         assert decoded is not None
         if decoded.lost or self._suppressed(p, decoded):
             return
+        heard = len(p.samples) // FRAME
+        found = Hypothesis(
+            decoded.tokens, result.frames, heard, decoded.language, decoded.beyond, decoded.sure
+        )
         if len(p.samples) <= self._uncut:
-            heard = len(p.samples) // FRAME
-            self._policy.hypothesis(
-                Hypothesis(
-                    decoded.tokens, result.frames, heard, decoded.language, decoded.beyond, decoded.sure
-                )
-            )
+            self._policy.hypothesis(found)
         self._frames = result.frames[: len(self._policy.committed)]
         if self._policy.committed:
             self._language = decoded.language
         if decoded.text and self._is_complete(p, decoded, result.frames):
             self.complete = (p.utterance, p.end)
-        text, stable = self._editor_of(p).partial(decoded.text, self._policy.stable)
+        kept = max(
+            shown(self._tokenizer, found, to_frames(self._config.live.tail)), self._policy.committed, key=len
+        )
+        seen = self._tokenizer.decode(kept).strip()
+        text, stable = self._editor_of(p).partial(seen, self._policy.stable)
         if text:
             yield TranscriptPartial(
                 stream=self.stream,

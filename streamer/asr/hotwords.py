@@ -21,10 +21,10 @@ from streamer.asr.tokenizer import Tokenizer
 EXPECTED = -7.0
 """Natural logarithm of how likely an expected word is at least, whatever a word model says: 1 in 1100."""
 
-LETTER = 0.5
+LETTER = 1.0
 """What a search adds to its score for each letter."""
 
-BEGIN, GO_ON = 0.5, 2.0
+BEGIN, GO_ON = 1.0, 4.0
 """What a decoder's logits are raised by."""
 
 

@@ -146,13 +146,14 @@ class _ByWords:
 class AlignAtt(_ByWords):
     """Words of which every token was heard more than `margin` frames before the end of the audio.
 
-    Where other readings are nearly as likely, only what they share.
+    Where other readings are nearly as likely, only what they share, or was heard more than `patience` frames
+    before the end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, margin: int, longest_lag: int) -> None:
-        """Both in frames."""
+    def __init__(self, tokenizer: Tokenizer, margin: int, longest_lag: int, patience: int = 80) -> None:
+        """All in frames."""
         super().__init__(tokenizer, longest_lag)
-        self._margin = margin
+        self._margin, self._patience = margin, patience
 
     def hypothesis(self, found: Hypothesis) -> None:
         """See Policy."""
@@ -160,8 +161,10 @@ class AlignAtt(_ByWords):
         # The token that the decoder dropped tells that a word begins with it, or goes on.
         beyond = () if found.beyond is None else (found.beyond,)
         ends = self._word_ends((*tokens, *beyond), found.language)
-        sure = len(tokens) if found.sure is None else found.sure
-        self._commit(tokens, min(sure, _before(frames, found.heard - self._margin)), ends)
+        most = _before(frames, found.heard - self._margin)
+        if found.sure is not None:
+            most = min(most, max(found.sure, _before(frames, found.heard - self._patience)))
+        self._commit(tokens, most, ends)
         self._force(tokens, frames, found)
 
 
@@ -189,11 +192,24 @@ class Agreement(_ByWords):
         self._recent.clear()
 
 
+def shown(tokenizer: Tokenizer, found: Hypothesis, tail: int) -> tuple[int, ...]:
+    """The tokens of a hypothesis without the words that were heard in the last `tail` frames.
+
+    Such a word may be half of one that is not over. All where nobody tells what was heard when.
+    """
+    tokens = tuple(found.tokens)
+    if len(found.frames) != len(tokens):
+        return tokens
+    most = _before(found.frames, found.heard - tail)
+    _, words = tokenizer.split_to_word_tokens(tokens, found.language)
+    return tokens[: max((end for end in accumulate(map(len, words)) if end <= most), default=0)]
+
+
 def make_policy(config: LiveConfig, tokenizer: Tokenizer) -> Policy:
     """The policy that the settings name."""
     longest = to_frames(config.longest_lag)
     if config.policy == "alignatt":
-        return AlignAtt(tokenizer, to_frames(config.margin), longest)
+        return AlignAtt(tokenizer, to_frames(config.margin), longest, to_frames(config.patience))
     return Agreement(tokenizer, config.agree, longest) if config.policy == "agreement" else Nothing()
 
 

@@ -40,7 +40,7 @@ class SearchOptions:
     silent: float = 0.999
     reach: float = 8.0
     pieces: int = 16
-    doubt: float = 4.0
+    doubt: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Search:
         """`pieces`: the bytes of each token; one that begins a word begins with a space."""
         self._model, self._pieces, self._hotwords = model, pieces, hotwords
         self._options = options or SearchOptions()
+        self._spaced = any(piece.startswith(SPACE) for piece in pieces)
 
     def find(
         self,
@@ -105,10 +106,12 @@ class Search:
     ) -> list[Found]:
         """The `n` best texts in (T, 1 + pieces) log-probabilities, blank first, piece i being token i - 1.
 
-        All begin with `prefix`, heard at its frames; the search goes on behind them. `ended`: the audio has
-        ended, and so has the last word.
+        All begin with `prefix`, heard at its frames; the search goes on behind them with another word.
+        `ended`: the audio has ended, and so has the last word.
         """
-        active = [self._begin(logprobs, prefix, prefix_frames)]
+        begun = self._begin(logprobs, prefix, prefix_frames)
+        active = [begun]
+        whole = begun if prefix and self._spaced else None
         silent = math.log(self._options.silent)
         blanks = logprobs[:, BLANK].tolist()
         for frame in range(prefix_frames[-1] + 1 if prefix_frames else 0, len(logprobs)):
@@ -117,7 +120,7 @@ class Search:
                 for text in active:
                     text.blank, text.spoken = _sum(text.blank, text.spoken) + blank, NEVER
             else:
-                active = self._advance(active, logprobs[frame], blank, frame)
+                active = self._advance(active, logprobs[frame], blank, frame, whole)
         ranked = sorted(((self._score(text, ended), text) for text in active), key=lambda x: -x[0])
         likely = [text for score, text in ranked if score >= ranked[0][0] - self._options.doubt]
         return [_trace(text, score, _shared(text, likely)) for score, text in ranked[:n]]
@@ -134,9 +137,9 @@ class Search:
         return text
 
     def _advance(
-        self, active: list[_Text], row: NDArray[np.float32], blank: float, frame: int
+        self, active: list[_Text], row: NDArray[np.float32], blank: float, frame: int, whole: _Text | None
     ) -> list[_Text]:
-        """The texts worth keeping after one more frame."""
+        """The texts worth keeping after one more frame. `whole`: the one whose last word may not grow."""
         o = self._options
         tried = self._candidates(row)
         reached: dict[_Text, None] = dict.fromkeys(active)
@@ -148,7 +151,7 @@ class Search:
             for piece, logprob in tried:
                 # The same piece twice needs a blank between.
                 heard = (text.blank if piece == text.piece else either) + logprob
-                if heard < NEVER / 2:
+                if heard < NEVER / 2 or (text is whole and not self._pieces[piece].startswith(SPACE)):
                     continue
                 longer = text.longer.get(piece) or self._longer(text, piece)
                 longer.next_spoken = _sum(longer.next_spoken, heard)

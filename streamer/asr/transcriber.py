@@ -40,6 +40,11 @@ def hasty(options: SearchOptions) -> SearchOptions:
     return replace(options, width=8, margin=6.0, reach=6.0)
 
 
+def wide(options: SearchOptions) -> SearchOptions:
+    """For a search that expects words: the beginnings of fifty leave little room for what else was said."""
+    return replace(options, width=3 * options.width, margin=1.5 * options.margin)
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """Text, words in frames of the pass, and the frame that each token was heard in.
@@ -133,8 +138,11 @@ class CtcTranscriber:
     def _search_with(
         self, known: Words, pieces: Sequence[bytes], options: SearchOptions, expected: Hotwords | None
     ) -> None:
-        self._patient = Search(known, pieces, options, expected)
-        self._hasty = Search(known, pieces, hasty(options), expected)
+        patient, quick = options, hasty(options)
+        if expected is not None:
+            patient, quick = wide(patient), wide(quick)
+        self._patient = Search(known, pieces, patient, expected)
+        self._hasty = Search(known, pieces, quick, expected)
 
     def read(
         self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.asr.policy import MOST_TOKENS, Agreement, AlignAtt, Hypothesis, Nothing, make_policy
+from streamer.asr.policy import MOST_TOKENS, Agreement, AlignAtt, Hypothesis, Nothing, make_policy, shown
 from streamer.asr.tokenizer import Tokenizer
 from streamer.config import LiveConfig
 
@@ -93,7 +93,7 @@ def test_alignatt_keeps_what_was_heard_before_the_margin():
 
 def test_alignatt_keeps_only_what_every_likely_reading_shares():
     policy = AlignAtt(TOKENIZER, margin=25, longest_lag=300)
-    one = heard("one two three four", (10, 40, 60, 70), 200)
+    one = heard("one two three four", (10, 40, 60, 70), 100)
     within_two = len(tokens(" one tw"))
     policy.hypothesis(replace(one, sure=within_two))
     assert policy.stable == "one"
@@ -101,8 +101,22 @@ def test_alignatt_keeps_only_what_every_likely_reading_shares():
     assert policy.stable == "one two three"
     # What was heard too long ago does not wait for certainty.
     policy.reset()
-    policy.hypothesis(replace(one, heard=400, sure=0))
-    assert policy.stable == "one two three four"
+    policy.hypothesis(replace(one, heard=140, sure=0))
+    assert policy.stable == "one two"  # more than 80 frames ago
+
+
+def test_words_that_were_just_heard_are_not_shown():
+    one = heard("one two three four", (10, 40, 60, 90), 100)
+    assert [TOKENIZER.decode(shown(TOKENIZER, one, tail)) for tail in (0, 20, 50, 95)] == [
+        " one two three four",
+        " one two three",
+        " one two",
+        "",
+    ]
+    # A word is shown as a whole, or not at all; without any frames it is.
+    spread = replace(one, frames=(*one.frames[:-2], 85, 95))
+    assert TOKENIZER.decode(shown(TOKENIZER, spread, 10)) == " one two three"
+    assert shown(TOKENIZER, replace(one, frames=()), 50) == one.tokens
 
 
 def test_alignatt_asks_the_dropped_token_whether_the_last_word_is_whole():

@@ -130,6 +130,8 @@ def test_a_prefix_stays_and_the_search_goes_on_behind_it(seed: int, length: int)
     again = search.find(lp, 1, prefix, frames)[0]
     assert again.tokens[: len(prefix)] == prefix
     assert again.frames[: len(prefix)] == frames
+    if prefix and len(again.tokens) > len(prefix):
+        assert PIECES[again.tokens[len(prefix)]].startswith(b" ")  # the prefix ends in a whole word
     assert all(frame > frames[-1] for frame in again.frames[len(prefix) :] if frames)
 
 
