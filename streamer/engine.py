@@ -63,7 +63,7 @@ class Result:
     """What one encoding gave: a transcript with word times in frames, and scores (windows, labels) in [0, 1].
 
     frames: the frame that each token was heard in; of a finished utterance only the CTC branch tells.
-    emotion: a score for each label of a checkpoint that judges how something was said.
+    emotion: a score for each label of a head that judges how an utterance was said, once it has ended.
     """
 
     decoded: Decoded | None = None
@@ -247,7 +247,8 @@ class Engine:
             self._frames(len(request.samples)),
             request.prefix_frames,
         )
-        return Result(transcript.decoded, transcript.words, transcript.frames, scores, emotion)
+        judged = emotion if request.text.ended else ()
+        return Result(transcript.decoded, transcript.words, transcript.frames, scores, judged)
 
     def _scores(self, requests: Sequence[Request], encoding: Encoding) -> list[NDArray[np.float32]]:
         """(windows, labels) for each request. Windows of one length go through the head together."""

@@ -15,7 +15,7 @@ from streamer.training.emotion.frozen import Layers, clip_layers, examples, fit_
 from tests.training.corpora import noise, write_wav
 from tests.training.tags.tools import encoder
 
-QUICK = EmotionConfig(frozen=FrozenConfig(width=8, epochs=10, batch=8, rate=1e-2))
+QUICK = EmotionConfig(frozen=FrozenConfig(width=8, epochs=20, batch=8, rate=3e-2))
 
 
 def test_layers_are_the_daemons_and_each_clip_is_heard_once(tmp_path: Path) -> None:

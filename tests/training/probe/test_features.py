@@ -12,6 +12,7 @@ import pytest
 from streamer.audio.decode import decode_file
 from streamer.encoders import load_encoder
 from streamer.errors import StreamerError
+from streamer.nn.frames import Frames
 from streamer.training.probe.features import clip_features, mean_layers
 from tests.cli.tiny import make_model
 from tests.nn.test_wav2vec1 import SMALL, checkpoint
@@ -46,7 +47,7 @@ def test_a_clip_is_heard_once_until_it_changes(tmp_path: Path) -> None:
     encoder = load_encoder(tmp_path / "w2v2")
     heard: list[int] = []
 
-    def counted(samples: np.ndarray) -> object:
+    def counted(samples: np.ndarray) -> Frames:
         heard.append(len(samples))
         return encoder.encode(samples)
 
