@@ -379,12 +379,13 @@ def test_the_language_of_an_utterance_is_settled_with_its_first_stable_word() ->
 
 def test_a_text_that_ended_before_its_audio_is_complete() -> None:
     track = make()
-    do(track, a_pass(Kind.PARTIAL, 0, 1.6, 1), "-" * 60 + "ab")
-    assert track.complete is None
-    do(track, a_pass(Kind.PARTIAL, 0, 2.4, 1), "-" * 90)
-    assert track.complete is None
-    do(track, a_pass(Kind.PARTIAL, 0, 2.4, 1), "-" * 60 + "ab")
-    assert track.complete == (1, to_samples(2.4))
+    for end, path, expected in (
+        (1.6, "-" * 60 + "ab", None),
+        (2.4, "-" * 90, None),
+        (2.4, "-" * 60 + "ab", (1, to_samples(2.4))),
+    ):
+        do(track, a_pass(Kind.PARTIAL, 0, end, 1), path)
+        assert track.complete == expected
     # A decoder that stopped because of what is too new says so itself.
     for complete in (False, True):
         p = a_pass(Kind.PARTIAL, 4.0, 6.4, 2)

@@ -89,7 +89,7 @@ class DecoderTranscriber:
 
 
 class Wordless:
-    """Nothing writes: the checkpoint judges utterances only."""
+    """Nothing writes: the checkpoint only judges utterances, or hears sounds."""
 
     def __init__(self) -> None:
         self._tokenizer = SpellingTokenizer.of([SPACE])
@@ -195,7 +195,7 @@ def make_transcriber(
     """
     if isinstance(model, LoadedSpeech):
         if model.ctc is None:
-            if model.emotion is not None:
+            if model.emotion is not None or model.tags is not None:
                 return Wordless()
             raise ConfigError(
                 f"expected a checkpoint with a CTC head for words, or one that judges emotion; found "
