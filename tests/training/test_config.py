@@ -23,6 +23,14 @@ def test_the_file_that_ships_says_every_default() -> None:
     assert "bundled" not in presets()  # it is no preset of the daemon
 
 
+@pytest.mark.parametrize("name", ["continue", "timestamps"])
+def test_the_later_trainings_files_are_of_this_recipe(name: str) -> None:
+    config = load_config(config_dir() / "training" / f"{name}.toml")
+    assert config != BundledConfig()
+    assert config.speech.only_decoder == (name == "timestamps")
+    assert config.vocabulary == BundledConfig().vocabulary
+
+
 def test_what_a_file_says_holds_and_flags_outweigh_it(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text(CONFIG)
     config = load_config(tmp_path / "my.toml", steps=9, seed=5)
