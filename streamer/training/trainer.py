@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import torch
 
 from streamer.errors import MissingExtraError, StreamerError
 from streamer.training.bars import progress
+
+log = logging.getLogger(__name__)
 
 _STATE, _CLAIM = "trainer_state.json", "training.json"
 
@@ -145,13 +148,23 @@ def evaluations(log: Sequence[Mapping[str, float]], *names: str) -> list[dict[st
     return [{"step": row["step"]} | {name: row[f"eval_{name}"] for name in names} for row in rows]
 
 
+def _told(metrics: Mapping[str, float]) -> str:
+    """An evaluation in a line, without how long it took."""
+    named = {name.removeprefix("eval_"): value for name, value in metrics.items() if name.startswith("eval_")}
+    shown = {name: value for name, value in named.items() if not name.endswith(("runtime", "_per_second"))}
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items())
+
+
 def _bar(bar: Any, label: str, steps: int) -> Any:
-    """Moves our progress bar as the Trainer does its steps, and has the last one evaluated."""
+    """Moves our progress bar with the steps, has the last one evaluated, and logs each evaluation."""
     from transformers import TrainerCallback
 
     task = bar.add_task(label, total=steps)
 
     class Moves(TrainerCallback):
+        def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            log.info("step %d of %d: %s", state.global_step, state.max_steps, _told(more["metrics"]))
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             bar.update(task, completed=state.global_step)
             if state.global_step == state.max_steps:  # else the last steps are never judged

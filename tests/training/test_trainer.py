@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,11 +45,17 @@ def fit(work: Path, pace: Pace = PACE, model: Line | None = None, **more: Any) -
     return float(model.w), rows
 
 
-def test_the_curve_has_every_evaluation_also_the_last(tmp_path: Path) -> None:
-    _, rows = fit(tmp_path, replace(PACE, steps=5))
+def test_the_curve_has_every_evaluation_also_the_last(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "streamer"):
+        _, rows = fit(tmp_path, replace(PACE, steps=5))
     curve = evaluations(rows, "error", "loss")
     assert [row["step"] for row in curve] == [2, 4, 5]
     assert curve[-1]["error"] < curve[0]["error"]
+    told = [record.getMessage() for record in caplog.records if record.name == "streamer.training.trainer"]
+    assert [line.split(":")[0] for line in told] == ["step 2 of 5", "step 4 of 5", "step 5 of 5"]
+    assert f"error {curve[0]['error']:.4g}" in told[0]
 
 
 class KilledError(Exception):

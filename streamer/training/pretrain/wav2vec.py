@@ -67,14 +67,16 @@ class Predictor(nn.Module):
         """
         sums: list[Tensor] = []
         for row, n, drawn in zip(samples, lengths.tolist(), others, strict=True):
-            sums.append(self._clip(row[:n].cpu().numpy(), drawn))
+            sums.append(self._clip(row[:n], drawn))
         total = torch.stack(sums).sum(0)
         return {"loss": total[0] / total[2], "measures": total.detach()[None]}
 
-    def _clip(self, samples: Any, others: Tensor) -> Tensor:
+    def _clip(self, samples: Tensor, others: Tensor) -> Tensor:
         """(5,) of one clip (n,), for the norms see all of it; others: (≥ T, distractors) frames for each."""
-        z, c = self.features.features(samples)
-        told = self.project_to_steps(c.T[None, :, :, None])[0].permute(2, 1, 0)  # (ahead, T, width)
+        seen = self.features.feature_extractor(samples[None])
+        c = self.features.feature_aggregator(seen)
+        z = seen[0].T
+        told = self.project_to_steps(c[..., None])[0].permute(2, 1, 0)  # (ahead, T, width)
         choices = torch.cat([z[:, None], z[others[: len(z)]]], 1)  # (T, 1 + distractors, width)
         sums = torch.zeros(5, device=z.device)
         for k in range(1, min(self.task.ahead, len(z) - 1) + 1):
