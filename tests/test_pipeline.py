@@ -174,13 +174,26 @@ def test_real_time_equals_fast() -> None:
     assert essence(events, KEPT) == essence(fast, KEPT)
 
 
-def test_an_utterance_costs_exactly_one_encoder_pass() -> None:
-    """Its words and its sounds come from the same encoding."""
+EVERYTHING = {
+    "hotwords": ["zebra"],
+    "prompt": "as before",
+    "previous": True,
+    "temperatures": [0.5, 1.0],
+    "replacements": {"a": "b"},
+    "profanity": True,
+    "personal": True,
+}
+
+
+@pytest.mark.parametrize("decoder", ["ctc", "attention"])
+@pytest.mark.parametrize("text", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_an_utterance_costs_exactly_one_encoder_pass(decoder: str, text: dict[str, Any]) -> None:
+    """Its words and its sounds come from the same encoding, whatever is done for the words."""
     config = Config.model_validate(
-        {"live": {"partials": False}, "sounds": {"silence_db": 0.0, "window": 8.0}}
+        {"live": {"partials": False}, "sounds": {"silence_db": 0.0, "window": 8.0}, "text": text}
     )
     audio = np.concatenate([babble(3.0), np.zeros(RATE, np.float32)])
-    engine = Engine(tiny_model(), tiny_tokenizer())
+    engine = Engine(tiny_model(decoder=decoder), tiny_tokenizer(), text=config.text)
     events, pipeline = run([Playback([audio])], config, engine)
     kinds = [event.type for event in events]
     assert kinds.count("transcript.final") == 1
@@ -214,6 +227,25 @@ class Dictation(torch.nn.Module):
             letter = ord(" ") if frame // 10 % 2 else ord("a") + frame // 20 % 26
             logits[:, frame, letter + 1] = 10.0
         return logits
+
+
+class Once(torch.nn.Module):
+    """A CTC branch that hears one letter at the beginning of an utterance."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(*states.shape[:2], 257)
+        logits[:, :, 0] = 5.0
+        logits[:, 5, ord("a") + 1] = 10.0
+        return logits
+
+
+def test_a_partials_complete_text_ends_an_utterance_of_a_live_stream() -> None:
+    engine = Engine(tiny_model(), tiny_tokenizer())
+    engine._transcriber._branch = Once()  # type: ignore[attr-defined]
+    config = Config.model_validate({"segment": {"hangover_ms": 1800, "complete_ms": 300}})
+    audio = np.concatenate([babble(1.2), np.zeros(2 * RATE, np.float32)])
+    events, _ = run([Playback(cut(audio, lambda: 320), speed=1.0, live=True)], config, engine, fast=False)
+    assert [event.reason for event in events if event.type == "speech.stopped"] == ["complete"]
 
 
 def test_a_monologue_is_cut_and_nothing_stable_is_taken_back() -> None:
