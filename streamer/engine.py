@@ -26,11 +26,12 @@ from streamer.audio.mel import log_mel
 from streamer.config import PLAIN, ModelConfig, TextConfig
 from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel, load, locate
-from streamer.nn.emotion import token_frames
+from streamer.nn.emotion import LayersHead, token_frames
 from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
 from streamer.nn.frames import Frames
+from streamer.nn.head_checkpoint import load_head
 from streamer.nn.speech import SpeechEncoder, frames_of
-from streamer.nn.speech_checkpoint import LoadedSpeech, is_speech, load_speech
+from streamer.nn.speech_checkpoint import LoadedSpeech, is_speech, load_speech, with_head
 from streamer.nn.whisper import Encoding, Whisper
 from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, ceil_to
 
@@ -89,25 +90,22 @@ def load_engine(config: ModelConfig, text: TextConfig = PLAIN) -> Engine:
         return _load_speech_engine(config, path, text)
     model = load(config.name, config.tags or None)
     if config.emotion:
-        model = with_emotion(model, load_emotion_head(config.emotion))
+        model = with_emotion(model, model.model, load_emotion_head(config.emotion))
     tokenizer = load_tokenizer(model.vocabulary)
     return Engine(model, tokenizer, choose_precision(config), config.decoder, config.words, text)
 
 
 def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> Engine:
     """A wav2vec 2.0 and its like: float32 unless told otherwise, for nobody measured what bf16 costs it."""
-    if config.tags:
-        raise ConfigError(f"model.tags is {config.tags!r}, but {path} is no Whisper: it takes no tag head")
-    if config.emotion:
-        raise ConfigError(
-            f"model.emotion is {config.emotion!r}, but {path} is no Whisper: such a checkpoint has its own "
-            "emotion head or none"
-        )
     if config.decoder == "attention":
         raise ConfigError(f"model.decoder is 'attention', but {path} has no decoder: leave it at 'auto'")
     if config.task == "translate":
         raise ConfigError(f"model.task is 'translate', but {path} writes only what is said")
     model = load_speech(path, "en" if config.language == "auto" else config.language)
+    if config.tags:
+        model = with_head(model, load_head(config.tags, model.encoder.n_layer))
+    if config.emotion:
+        model = with_emotion(model, model.encoder, load_emotion_head(config.emotion))
     tokenizer = SpellingTokenizer.of(model.letters.pieces if model.letters else (SPACE,))
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     return Engine(model, tokenizer, dtype, words=config.words, text=text)
@@ -163,7 +161,7 @@ class Engine:
         self._encoder = encoder.to(dtype).eval()
         self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words, text)
         self._emotion = model.emotion
-        if self._emotion is not None and isinstance(model, LoadedSpeech):
+        if self._emotion is not None and not isinstance(self._emotion.head, LayersHead):
             self._emotion.head.to(dtype)
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
         self.encoder_passes = self.tokens = 0
@@ -208,18 +206,21 @@ class Engine:
     def _encode(self, requests: Sequence[Request], length: int) -> tuple[Encoding, list[tuple[float, ...]]]:
         """One encoding of all, and for each how it was said, where there is a head that judges that."""
         clips = [r.samples for r in requests]
+        listens = self._tags is not None and any(r.windows for r in requests)
+        lengths = [max(1, len(clip) // TOKEN) for clip in clips]
         if isinstance(self._encoder, SpeechEncoder):
             frames = self._encoder(clips)
-            return Encoding(frames.states, None), self._judged(frames)
+            reads = self._emotion is not None and isinstance(self._emotion.head, LayersHead)
+            tokens = frames.tokens() if listens or reads else None
+            judged = token_frames(tokens, lengths) if reads and tokens is not None else frames
+            return Encoding(frames.states, tokens), self._judged(judged)
         judges = self._emotion is not None and any(r.text is not None and r.text.ended for r in requests)
-        pooled = judges or (self._tags is not None and any(r.windows for r in requests))
         n_mels = self._encoder.dims.n_mels
         mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
-        encoding = self._encoder.encode(torch.from_numpy(np.stack(mels)), pooled)
+        encoding = self._encoder.encode(torch.from_numpy(np.stack(mels)), listens or judges)
         if not judges or encoding.layers is None:
             return encoding, [()] * len(clips)
-        tokens = [max(1, len(clip) // TOKEN) for clip in clips]
-        return encoding, self._judged(token_frames(encoding.layers, tokens))
+        return encoding, self._judged(token_frames(encoding.layers, lengths))
 
     def _judged(self, frames: Frames) -> list[tuple[float, ...]]:
         """How each clip was said; nothing without a head for that."""

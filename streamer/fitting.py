@@ -50,7 +50,7 @@ def fitting(config: Config, engine: Engine) -> Config:
                 config.sounds.window,
             )
     if not engine.writes:
-        log.warning("The model %s judges utterances and writes no words", model.name)
+        log.warning("The model %s writes no words", model.name)
         config = config.model_copy(update={"live": config.live.model_copy(update={"partials": False})})
     if not config.live.captions:
         if not config.sounds.enabled:

@@ -151,7 +151,6 @@ def test_what_was_stable_is_in_the_final(engine: Engine, policy: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tags": "tiny_ori"}, "takes no tag head"),
         ({"decoder": "attention"}, "has no decoder"),
         ({"task": "translate"}, "only what is said"),
     ],

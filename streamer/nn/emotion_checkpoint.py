@@ -1,10 +1,11 @@
-"""Emotion heads on a Whisper's encoder, in folders of their own: `emotion.toml` and `emotion.safetensors`."""
+"""Emotion heads on a frozen encoder, in folders of their own: `emotion.toml` and `emotion.safetensors`."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,10 +16,14 @@ from streamer.nn.definition import EmotionHeadInfo, EncoderInfo, read_emotion_in
 from streamer.nn.emotion import EmotionHead, LayersHead
 from streamer.nn.fill import fill
 from streamer.nn.head_checkpoint import encoder_info
+from streamer.nn.speech import SpeechEncoder
+from streamer.nn.speech_checkpoint import LoadedSpeech
+from streamer.nn.whisper import Whisper
 from streamer.resources import user_models_dir
 
 FILE = "emotion.toml"
 WEIGHTS = "emotion.safetensors"
+M = TypeVar("M", LoadedModel, LoadedSpeech)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,12 @@ def save_emotion_head(directory: Path, info: EmotionHeadInfo, head: LayersHead) 
     write_definition(directory / FILE, info)
 
 
-def with_emotion(loaded: LoadedModel, emotion: LoadedEmotion) -> LoadedModel:
-    """The same model with a head that judges emotion; its weights as they were loaded.
+def with_emotion(loaded: M, network: Whisper | SpeechEncoder, emotion: LoadedEmotion) -> M:
+    """The same model, whose encoder `network` is or has, with a head that judges emotion.
 
     Raises CheckpointError where the head was trained on another encoder.
     """
-    wanted, found = emotion.info.encoder, encoder_info(loaded.name, loaded.model)
+    wanted, found = emotion.info.encoder, encoder_info(loaded.name, network)
     if wanted.fingerprint != found.fingerprint:
         raise CheckpointError(
             f"the emotion head {emotion.info.name} was trained on another encoder: expected that of "

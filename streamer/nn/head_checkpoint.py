@@ -28,6 +28,7 @@ from streamer.nn.fill import fill
 from streamer.nn.heads import Head, make_head
 from streamer.nn.official import TAG_HEADS, find_official, whisper_cache
 from streamer.nn.quantise import STORE, dequantise
+from streamer.nn.speech import SpeechEncoder
 from streamer.nn.whisper import Whisper
 from streamer.nn.whisper_at import SUFFIXES, describe, load_whisper_at
 from streamer.resources import HEAD_FILE, RELEASED_HEAD, find_head
@@ -69,26 +70,30 @@ def fingerprint(encoder: nn.Module) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def encoder_info(name: str, whisper: Whisper) -> EncoderInfo:
+def encoder_info(name: str, network: Whisper | SpeechEncoder) -> EncoderInfo:
     """What a head that is trained on this model's encoder has to remember of it."""
-    dims = whisper.dims
+    if isinstance(network, SpeechEncoder):
+        return EncoderInfo(
+            name=name, n_layer=network.n_layer, n_state=network.n_state, fingerprint=fingerprint(network)
+        )
+    dims = network.dims
     return EncoderInfo(
         name=name,
         n_layer=dims.n_audio_layer,
         n_state=dims.n_audio_state,
         n_mels=dims.n_mels,
-        fingerprint=fingerprint(whisper.encoder),
+        fingerprint=fingerprint(network.encoder),
     )
 
 
-def check_encoder(head: HeadInfo, name: str, whisper: Whisper, *, stock: bool) -> None:
+def check_encoder(head: HeadInfo, name: str, network: Whisper | SpeechEncoder, *, stock: bool) -> None:
     """Whether a head reads the encoder of the model called `name`; raises CheckpointError if not.
 
     By its sizes and fingerprint. A released head has no fingerprint but its encoder's name: then the
     names decide where the model's is an official one or (`stock` false) it is one of ours, which no
     released head was trained on; a file that somebody renamed gets a warning.
     """
-    wanted, found = head.encoder, encoder_info(name, whisper)
+    wanted, found = head.encoder, encoder_info(name, network)
     if (wanted.n_layer, wanted.n_state) != (found.n_layer, found.n_state) or (
         wanted.n_mels not in (None, found.n_mels)
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from streamer.errors import CheckpointError, MissingExtraError
 from streamer.labels import Label
 from streamer.nn.emotion import EmotionHead, load_emotion
 from streamer.nn.fill import fill
+from streamer.nn.head_checkpoint import LoadedHead, check_encoder
+from streamer.nn.heads import Head
 from streamer.nn.hugging_face import CONFIG, name_of, read_json, read_tensors
 from streamer.nn.letters import Letters, LettersHead, read_letters
 from streamer.nn.speech import SpeechEncoder
@@ -50,8 +52,8 @@ class SpeechInfo:
 class LoadedSpeech:
     """A checkpoint, ready to use: modules in float32 and evaluation mode.
 
-    ctc, letters: of a CTC checkpoint. emotion: of one that judges utterances. It hears no sounds: what
-    `LoadedModel` says of those is nothing here.
+    ctc, letters: of a CTC checkpoint. emotion: of one that judges utterances. It hears no sounds by itself:
+    tags, labels, thresholds, window are of a head that was trained for it, as in `LoadedModel`.
     """
 
     name: str
@@ -60,10 +62,10 @@ class LoadedSpeech:
     ctc: LettersHead | None = None
     letters: Letters | None = None
     emotion: EmotionHead | None = None
-    tags: None = None
+    tags: Head | None = None
     labels: tuple[Label, ...] = ()
     thresholds: tuple[float, ...] = ()
-    window: None = None
+    window: float | None = None
     words: None = None
 
 
@@ -100,6 +102,18 @@ def load_speech(directory: Path, language: str = "en") -> LoadedSpeech:
         )
     info = SpeechInfo(f"a {FAMILIES[family]} checkpoint as published", (language,))
     return LoadedSpeech(name_of(directory), info, encoder, ctc, letters, emotion)
+
+
+def with_head(loaded: LoadedSpeech, head: LoadedHead) -> LoadedSpeech:
+    """The same checkpoint, hearing sounds. Raises CheckpointError where the head reads another encoder."""
+    check_encoder(head.info, loaded.name, loaded.encoder, stock=False)
+    return replace(
+        loaded,
+        tags=head.head,
+        labels=head.labels,
+        thresholds=head.thresholds,
+        window=head.info.tags.window,
+    )
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def test_from_recordings_to_a_checkpoint_that_the_daemon_runs(tmp_path: Path) ->
     engine = load_engine(ModelConfig(name=str(tmp_path / "out"), threads=1))
     assert engine.model.emotion is not None
     assert engine.model.emotion.labels == ("angry", "sad")
-    assert engine.model.emotion.head.pooling == "max"  # type: ignore[union-attr]
+    assert engine.model.emotion.head.pooling == "max"
 
 
 def test_a_head_on_a_whisper_that_the_daemon_puts_behind_its_finals(tmp_path: Path, tiny: Path) -> None:

@@ -9,10 +9,13 @@ from click.testing import CliRunner, Result
 
 from streamer.cli import main
 from streamer.cli.train_tags import HEADS
+from streamer.config import ModelConfig
+from streamer.engine import Request, load_engine
 from streamer.nn import heads
 from streamer.nn.checkpoint import load
 from streamer.nn.head_checkpoint import load_head
 from tests.cli.tiny import make_model
+from tests.tiny_speech import save_speech
 from tests.training.corpora import tone, write_wav
 from tests.training.tags.tools import write_folders
 
@@ -105,3 +108,16 @@ def test_a_launch_of_several_processes_is_refused(place: Path, monkeypatch: pyte
     result = call("--data", "data", "--out", "x")
     assert result.exit_code != 0
     assert "a head is trained in one" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_head_on_a_wav2vec2(place: Path) -> None:
+    """Its encoder has no words, and hears sounds with the head."""
+    save_speech(place / "w2v2", kind="Model")
+    result = call("--encoder", "w2v2", "--data", "data", "--out", "mine", "--head", "wa-mlp")
+    assert result.exit_code == 0, result.output
+    assert load_head("mine").info.encoder.n_state == 32
+    engine = load_engine(ModelConfig(name="w2v2", tags="mine", threads=1))
+    (told,) = engine.run([Request(tone(1.6, 300), windows=((0, 4),))])
+    assert told.scores.shape == (1, 2)
+    assert engine.encoder_passes == 1

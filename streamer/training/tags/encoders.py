@@ -15,9 +15,11 @@ from streamer.audio.mel import log_mel
 from streamer.config import ModelConfig
 from streamer.engine import choose_precision, context_for
 from streamer.nn.bare import bare_name, is_bare, read_encoder, weights_digest
-from streamer.nn.checkpoint import load
+from streamer.nn.checkpoint import load, locate
 from streamer.nn.definition import EncoderInfo
 from streamer.nn.head_checkpoint import encoder_info, fingerprint
+from streamer.nn.speech import SpeechEncoder
+from streamer.nn.speech_checkpoint import is_speech, load_speech
 from streamer.nn.whisper import AudioEncoder, Whisper
 from streamer.timebase import TOKEN
 
@@ -30,20 +32,23 @@ class FrozenEncoder:
     """An encoder that will not learn.
 
     info: what a head remembers of it. short: whether it gets contexts of the window's length; if not,
-    windows are padded to 30 s, as the daemon does for checkpoints that were never trained on less. passes
+    windows are padded to 30 s, as the daemon does for Whispers that were never trained on less. passes
     counts the windows encoded. identity: changes with anything that its features depend on.
     """
 
     info: EncoderInfo
-    module: AudioEncoder
+    module: AudioEncoder | SpeechEncoder
     short: bool
     identity: str
     passes: int = field(default=0)
 
     @torch.inference_mode()
     def features(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float16]:
-        """Windows of one length, a multiple of TOKEN -> pooled layers (B, L, T, D)."""
+        """Windows of one length, TOKEN or more -> pooled layers (B, L, T, D) of their whole tokens."""
         length = len(windows[0])
+        if isinstance(self.module, SpeechEncoder):
+            self.passes += len(windows)
+            return _stored(self.module(windows).tokens(), length)
         padding = context_for(length, self.short) - length
         bands = self.module.conv1.in_channels
         mel = np.stack([log_mel(np.pad(one, (0, padding)), bands) for one in windows])
@@ -51,9 +56,14 @@ class FrozenEncoder:
         layers = self.module(torch.from_numpy(mel).to(weight.device, weight.dtype), pooled=True).layers
         assert layers is not None
         self.passes += len(windows)
-        layers = layers[:, :, : length // TOKEN].clamp(-LARGEST, LARGEST)
-        out: NDArray[np.float16] = layers.half().cpu().numpy()
-        return out
+        return _stored(layers, length)
+
+
+def _stored(layers: torch.Tensor, length: int) -> NDArray[np.float16]:
+    """As features: the whole tokens of windows of so many samples."""
+    layers = layers[:, :, : length // TOKEN].clamp(-LARGEST, LARGEST)
+    out: NDArray[np.float16] = layers.half().cpu().numpy()
+    return out
 
 
 def load_encoder(
@@ -73,6 +83,11 @@ def load_encoder(
         encoder = read_encoder(path)
         info = _info(bare_name(path), encoder)
         short = True
+    elif is_speech(located := locate(name_or_path)):
+        speech = load_speech(located)
+        info = encoder_info(speech.name, speech.encoder)
+        exact = "bf16" if precision == "bf16" else "fp32"  # as the daemon runs it
+        return freeze(speech.encoder, info, True, exact, device)
     else:
         loaded = load(name_or_path)
         encoder, short = loaded.model.encoder, loaded.short_context
@@ -88,7 +103,7 @@ def of_whisper(whisper: Whisper, name: str, short: bool, precision: str = "auto"
 
 
 def freeze(
-    encoder: AudioEncoder, info: EncoderInfo, short: bool, precision: str, device: str
+    encoder: AudioEncoder | SpeechEncoder, info: EncoderInfo, short: bool, precision: str, device: str
 ) -> FrozenEncoder:
     """Put an encoder where and into the precision in which it shall compute."""
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
