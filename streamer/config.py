@@ -45,6 +45,14 @@ class ModelConfig(Section):
     task: Literal["transcribe", "translate"] = "transcribe"
 
 
+class EngineConfig(Section):
+    """[engine]: what computes."""
+
+    backend: Literal["auto", "torch", "onnx"] = "auto"
+    """torch runs every model. onnx (ONNX Runtime, in integers of 8 bits) runs models of ours whose CTC branch
+    writes, and starts without torch. auto: onnx where it is not much slower, measured once for each model."""
+
+
 class VadConfig(Section):
     """[vad]: which frames count as speech."""
 
@@ -287,6 +295,7 @@ class Config(Section):
     """Everything."""
 
     model: ModelConfig = ModelConfig()
+    engine: EngineConfig = EngineConfig()
     vad: VadConfig = VadConfig()
     segment: SegmentConfig = SegmentConfig()
     live: LiveConfig = LiveConfig()

@@ -1,20 +1,18 @@
-"""One pass of the encoder, read by the decoder and by the tag head. Synchronous, knows no streams."""
+"""One pass of the encoder, read by whatever writes and by the tag head. Synchronous, knows no streams."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from streamer.asr.decode import Decoded, DecodeOptions
@@ -22,26 +20,15 @@ from streamer.asr.spelling import SPACE, SpellingTokenizer
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import DecoderTranscriber, Wordless, make_transcriber
 from streamer.asr.words import TimedWord
-from streamer.audio.mel import log_mel
+from streamer.backends.base import BUCKET, Encoded, Network
+from streamer.backends.choice import choose
 from streamer.config import PLAIN, ModelConfig, TextConfig
 from streamer.errors import ConfigError
-from streamer.nn.checkpoint import LoadedModel, load, locate
-from streamer.nn.emotion import LayersHead, token_frames
-from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
-from streamer.nn.frames import Frames
-from streamer.nn.head_checkpoint import load_head
-from streamer.nn.speech import SpeechEncoder, frames_of
-from streamer.nn.speech_checkpoint import LoadedSpeech, is_speech, load_speech, with_head
-from streamer.nn.whisper import Encoding, Whisper
-from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, ceil_to
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:  # torch is for whom it is needed
+    import torch
 
-BUCKET = 2 * TOKEN
-"""Contexts of models trained for short ones are multiples of this, so that passes can share a batch."""
-
-SHORTEST = 2 * BUCKET
-"""Less context than this is padded up to it."""
+    from streamer.asr.transcriber import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +61,33 @@ class Result:
     emotion: tuple[float, ...] = ()
 
 
-def context_for(samples: int, short: bool) -> int:
-    """Samples that a window of so many is padded to; `short`: the model was trained for short contexts."""
-    return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT) if short else FULL_CONTEXT
+def load_engine(
+    config: ModelConfig, text: TextConfig = PLAIN, backend: Literal["auto", "torch", "onnx"] = "torch"
+) -> Engine:
+    """The engine that the settings ask for. Blocks for as long as loading takes.
 
-
-def load_engine(config: ModelConfig, text: TextConfig = PLAIN) -> Engine:
-    """The engine that the settings ask for, with as many threads. Blocks for as long as loading takes.
-
-    Raises ModelError, and ConfigError for a decoder that the model has not.
+    backend: what computes, where it can (see `backends.choice`). Raises ModelError, and ConfigError for a
+    decoder that the model has not.
     """
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
+    threads = config.threads or max(1, (os.cpu_count() or 2) - 1)
+    chosen = choose(config, backend, threads)
+    if chosen is None:
+        return _load_torch_engine(config, text, threads)
+    model, network = chosen
+    tokenizer = load_tokenizer(model.vocabulary)
+    return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
+
+
+def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> Engine:
+    """Any model, in torch."""
+    import torch
+
+    from streamer.backends.torch import choose_precision
+    from streamer.nn.checkpoint import load, locate
+    from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
+    from streamer.nn.speech_checkpoint import is_speech
+
+    torch.set_num_threads(threads)
     path = locate(config.name)
     if path.is_dir() and is_speech(path):
         return _load_speech_engine(config, path, text)
@@ -97,6 +100,12 @@ def load_engine(config: ModelConfig, text: TextConfig = PLAIN) -> Engine:
 
 def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> Engine:
     """A wav2vec 2.0 and its like: float32 unless told otherwise, for nobody measured what bf16 costs it."""
+    import torch
+
+    from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
+    from streamer.nn.head_checkpoint import load_head
+    from streamer.nn.speech_checkpoint import load_speech, with_head
+
     if config.decoder == "attention":
         raise ConfigError(f"model.decoder is 'attention', but {path} has no decoder: leave it at 'auto'")
     if config.task == "translate":
@@ -111,28 +120,10 @@ def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> En
     return Engine(model, tokenizer, dtype, words=config.words, text=text)
 
 
-def choose_precision(config: ModelConfig) -> torch.dtype:
-    """bfloat16 where asked for, or where the processor multiplies it in hardware; else float32."""
-    if config.precision == "auto":
-        return torch.bfloat16 if _cpu_flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
-    return torch.bfloat16 if config.precision == "bf16" else torch.float32
-
-
 def _give_back() -> None:
     """Return to the system what loading has freed. glibc keeps it otherwise: 50 MB with the bundled model."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            for line in info:
-                if line.startswith("flags"):
-                    return set(line.split(":", 1)[1].split())
-    except OSError:
-        pass
-    return set()
 
 
 class Engine:
@@ -144,26 +135,25 @@ class Engine:
 
     def __init__(
         self,
-        model: LoadedModel | LoadedSpeech,
+        model: Model,
         tokenizer: Tokenizer,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         decoder: Literal["auto", "attention", "ctc"] = "auto",
         words: str = "auto",
         text: TextConfig = PLAIN,
+        network: Network | None = None,
     ) -> None:
-        """`words`, `text`: see `asr.transcriber.make_transcriber`."""
+        """`words`, `text`: see `asr.transcriber.make_transcriber`.
+
+        network: what computes; None is torch, on the model's own modules in `dtype` (float32).
+        """
         self.model, self.tokenizer = model, tokenizer
         if decoder == "ctc" and model.ctc is None:
             raise ConfigError(
                 f"model.decoder is 'ctc', but {model.name} has no CTC branch: leave it at 'auto'"
             )
-        encoder: Whisper | SpeechEncoder = model.model if isinstance(model, LoadedModel) else model.encoder
-        self._encoder = encoder.to(dtype).eval()
-        self._transcriber = make_transcriber(model, tokenizer, decoder, dtype, words, text)
-        self._emotion = model.emotion
-        if self._emotion is not None and not isinstance(self._emotion.head, LayersHead):
-            self._emotion.head.to(dtype)
-        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
+        self._network = network or _reference(model, dtype)
+        self._transcriber = make_transcriber(model, self._network, tokenizer, decoder, words, text)
         self.encoder_passes = self.tokens = 0
         self.seconds = 0.0
 
@@ -178,16 +168,9 @@ class Engine:
         return isinstance(self._transcriber, DecoderTranscriber)
 
     def context(self, samples: int) -> int:
-        """Samples that a window of so many is padded to.
+        """Samples that a window of so many is padded to. See `backends.base.Network`."""
+        return self._network.context(samples)
 
-        A checkpoint that was never trained on short contexts needs its full one. A wav2vec 2.0 needs none:
-        then it is only what may share a batch.
-        """
-        if isinstance(self.model, LoadedSpeech):
-            return ceil_to(samples, BUCKET)
-        return context_for(samples, self.model.short_context)
-
-    @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Result]:
         """Answer requests of one context length as one batch. Raises ValueError where they differ."""
         began = time.perf_counter()
@@ -195,74 +178,43 @@ class Engine:
         if len(contexts) != 1:
             raise ValueError(f"a batch has one context length, found {sorted(contexts)}")
         length = contexts.pop()
-        encoding, emotions = self._encode(requests, length)
+        encoded = self._network.encode(
+            [r.samples for r in requests],
+            length,
+            pooled=self.model.tags is not None and any(r.windows for r in requests),
+            judged=any(r.text is not None and r.text.ended for r in requests),
+        )
         self.encoder_passes += len(requests)
-        scores = self._scores(requests, encoding)
-        results = [self._read(r, encoding, i, scores[i], emotions[i]) for i, r in enumerate(requests)]
+        scores = self._scores(requests, encoded)
+        results = [self._read(r, encoded, i, scores[i]) for i, r in enumerate(requests)]
         self.tokens += sum(len(d.tokens) - d.prefix_length for r in results if (d := r.decoded) is not None)
         self.seconds += time.perf_counter() - began
         return results
 
-    def _encode(self, requests: Sequence[Request], length: int) -> tuple[Encoding, list[tuple[float, ...]]]:
-        """One encoding of all, and for each how it was said, where there is a head that judges that."""
-        clips = [r.samples for r in requests]
-        listens = self._tags is not None and any(r.windows for r in requests)
-        lengths = [max(1, len(clip) // TOKEN) for clip in clips]
-        if isinstance(self._encoder, SpeechEncoder):
-            frames = self._encoder(clips)
-            reads = self._emotion is not None and isinstance(self._emotion.head, LayersHead)
-            tokens = frames.tokens() if listens or reads else None
-            judged = token_frames(tokens, lengths) if reads and tokens is not None else frames
-            return Encoding(frames.states, tokens), self._judged(judged)
-        judges = self._emotion is not None and any(r.text is not None and r.text.ended for r in requests)
-        n_mels = self._encoder.dims.n_mels
-        mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
-        encoding = self._encoder.encode(torch.from_numpy(np.stack(mels)), listens or judges)
-        if not judges or encoding.layers is None:
-            return encoding, [()] * len(clips)
-        return encoding, self._judged(token_frames(encoding.layers, lengths))
-
-    def _judged(self, frames: Frames) -> list[tuple[float, ...]]:
-        """How each clip was said; nothing without a head for that."""
-        if self._emotion is None:
-            return [()] * len(frames.lengths)
-        return [tuple(row) for row in self._emotion.scores(frames).tolist()]
-
-    def _frames(self, samples: int) -> int:
-        """Frames of the encoding that are audio."""
-        return frames_of(samples) if isinstance(self._encoder, SpeechEncoder) else samples // FRAME
-
-    def _read(
-        self,
-        request: Request,
-        encoding: Encoding,
-        i: int,
-        scores: NDArray[np.float32],
-        emotion: tuple[float, ...],
-    ) -> Result:
+    def _read(self, request: Request, encoded: Encoded, i: int, scores: NDArray[np.float32]) -> Result:
         if request.text is None:
             return Result(scores=scores)
         transcript = self._transcriber.read(
-            encoding.states[i : i + 1],
+            encoded.states[i : i + 1],
             request.text,
-            self._frames(len(request.samples)),
+            self._network.frames(len(request.samples)),
             request.prefix_frames,
         )
-        judged = emotion if request.text.ended else ()
-        return Result(transcript.decoded, transcript.words, transcript.frames, scores, judged)
+        emotion = encoded.emotions[i] if request.text.ended else ()
+        return Result(transcript.decoded, transcript.words, transcript.frames, scores, emotion)
 
-    def _scores(self, requests: Sequence[Request], encoding: Encoding) -> list[NDArray[np.float32]]:
+    def _scores(self, requests: Sequence[Request], encoded: Encoded) -> list[NDArray[np.float32]]:
         """(windows, labels) for each request. Windows of one length go through the head together."""
         scores = [np.zeros((len(r.windows), len(self.model.labels)), np.float32) for r in requests]
-        if self._tags is None or encoding.layers is None:
+        layers = encoded.layers
+        if layers is None or self.model.tags is None:
             return scores
         wanted: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         for i, request in enumerate(requests):
             for k, (first, last) in enumerate(request.windows):
                 wanted[last - first].append((i, k, first))
         for length, places in wanted.items():
-            batch = torch.stack([encoding.layers[i, :, first : first + length] for i, _, first in places])
-            heard = self._tags(batch).float().sigmoid().numpy()
+            heard = self._network.tags([layers[i, :, first : first + length] for i, _, first in places])
             for (i, k, _), row in zip(places, heard, strict=True):
                 scores[i][k] = row
         return scores
@@ -271,8 +223,19 @@ class Engine:
         """Run every kind of request once, so that the first real one costs what the later ones do."""
         noise = (1e-3 * np.random.default_rng(0).standard_normal(2 * BUCKET)).astype(np.float32)
         options = DecodeOptions(language=None if self.tokenizer.is_multilingual else "en", max_tokens=4)
-        windows = ((0, 2),) if self._tags is not None else ()
+        windows = ((0, 2),) if self.model.tags is not None else ()
         self.run([Request(noise, options, windows=windows)])
         self.encoder_passes = self.tokens = 0
         self.seconds = 0.0
         _give_back()
+
+
+def _reference(model: Model, dtype: torch.dtype | None) -> Network:
+    """Torch on a checkpoint's own modules."""
+    import torch
+
+    from streamer.backends.stored import StoredModel
+    from streamer.backends.torch import network_of
+
+    assert not isinstance(model, StoredModel)
+    return network_of(model, dtype or torch.float32)

@@ -105,13 +105,13 @@ class Pipeline:
     @classmethod
     def build(cls, config: Config, bus: Bus, *, fast: bool = False) -> Pipeline:
         """Load the model, and those of single streams. Blocks for so long; raises ModelError, ConfigError."""
-        engines = {config.model.name: load_engine(config.model, config.text)}
+        engines = {config.model.name: load_engine(config.model, config.text, config.engine.backend)}
         wanted = {stream.name: stream.model for stream in config.streams if stream.model}
         for name in wanted.values():
             if name not in engines:
                 # A tag head belongs to one encoder: another model has its own or none.
                 about = config.model.model_copy(update={"name": name, "tags": ""})
-                engines[name] = load_engine(about, config.text)
+                engines[name] = load_engine(about, config.text, config.engine.backend)
         others = {stream: engines[name] for stream, name in wanted.items()}
         return cls(config, bus, engines[config.model.name], fast=fast, others=others)
 

@@ -72,6 +72,15 @@ def user_models_dir() -> Path:
     return (Path(home) if os.path.isabs(home) else Path.home() / ".local" / "share") / "streamer" / "models"
 
 
+def user_cache_dir() -> Path:
+    """Where what can be made again is kept: STREAMER_CACHE, else the XDG cache folder. It need not exist."""
+    chosen = os.environ.get("STREAMER_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "streamer"
+
+
 def is_model(path: Path) -> bool:
     """Whether `path` looks like a model: a folder with a description, or a checkpoint file."""
     if path.is_dir():

@@ -48,7 +48,7 @@ from streamer.keys import (
 
 PREFIX = "STREAMER_"
 
-RESERVED = frozenset({"STREAMER_CONFIG", "STREAMER_MODELS", "STREAMER_TORCH"})
+RESERVED = frozenset({"STREAMER_CACHE", "STREAMER_CONFIG", "STREAMER_MODELS", "STREAMER_TORCH"})
 """Variables that are not settings: the preset or file to load, the folder of fetched models, bin/setup's."""
 
 IGNORED = re.compile(r"STREAMER_(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_.*)?|TEST_.*)")

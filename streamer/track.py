@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,12 +30,13 @@ from streamer.events import (
     TranscriptPartial,
     Word,
 )
-from streamer.nn.checkpoint import LoadedModel
-from streamer.nn.emotion import EmotionHead
-from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
 from streamer.tagging.detector import SPEECH, Change, Detector, Onset, top_k
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to_seconds
+
+if TYPE_CHECKING:  # torch is for whom it is needed
+    from streamer.asr.transcriber import Model
+    from streamer.nn.emotion import EmotionHead
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,7 @@ log = logging.getLogger(__name__)
 class Track:
     """Turns passes into requests and results into events. Belongs to the inference thread."""
 
-    def __init__(
-        self, stream: str, config: Config, model: LoadedModel | LoadedSpeech, tokenizer: Tokenizer
-    ) -> None:
+    def __init__(self, stream: str, config: Config, model: Model, tokenizer: Tokenizer) -> None:
         self.stream = stream
         self._config = config
         self._labels = model.labels

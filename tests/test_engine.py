@@ -12,14 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamer import engine as module
-from streamer.asr.decode import DecodeOptions, decode
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.audio.mel import log_mel
+from streamer.backends import torch as module
+from streamer.backends.base import BUCKET, SHORTEST, context_for
+from streamer.backends.torch import choose_precision
 from streamer.config import ModelConfig
-from streamer.engine import BUCKET, SHORTEST, Engine, Request, choose_precision, context_for
+from streamer.engine import Engine, Request
 from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import ContextInfo
+from streamer.nn.heads import Head
 from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, FULL_CONTEXT, POOL, SAMPLE_RATE, TOKEN
 from tests.tiny import LABELS, tiny_model, tiny_tokenizer
@@ -110,6 +114,11 @@ def whisper_of(engine: Engine) -> Whisper:
     return engine.model.model
 
 
+def head_of(engine: Engine) -> Head:
+    assert isinstance(engine.model.tags, Head)
+    return engine.model.tags
+
+
 class Counting:
     """Counts the windows that go through an encoder."""
 
@@ -160,9 +169,9 @@ def test_windows_are_judged_as_the_head_judges_them_alone() -> None:
     with torch.inference_mode():
         layers = whisper_of(engine).encode(torch.from_numpy(log_mel(padded))[None], True).layers
         assert layers is not None
-        assert engine._tags is not None
+        head = head_of(engine)
         for (first, last), scores in zip(windows, result.scores, strict=True):
-            alone = engine._tags(layers[:, :, first:last])[0].sigmoid().numpy()
+            alone = head(layers[:, :, first:last])[0].sigmoid().numpy()
             np.testing.assert_allclose(scores, alone, atol=1e-6)
     assert ((result.scores > 0) & (result.scores < 1)).all()
     assert not np.allclose(result.scores[0], result.scores[2], atol=1e-6)
@@ -172,8 +181,7 @@ def test_windows_are_judged_as_the_head_judges_them_alone() -> None:
 def test_windows_of_one_length_cost_one_call_whoever_asks() -> None:
     engine = make()
     sizes: list[tuple[int, int]] = []
-    assert engine._tags is not None
-    engine._tags.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[0:3:2]))
+    head_of(engine).register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[0:3:2]))
     engine.run(
         [
             Request(noise(5.0, 1), windows=((0, 10), (2, 12), (0, 4))),

@@ -37,6 +37,8 @@ LAYERS = [
     },
     # Sound in, speech or not, networks.
     {"audio", "vad", "nn"},
+    # What computes them.
+    {"backends"},
     # Networks' numbers into words and sounds.
     {"asr", "tagging"},
     # One pass; and where checkpoints come from.

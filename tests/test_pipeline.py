@@ -241,7 +241,7 @@ class Once(torch.nn.Module):
 
 def test_a_partials_complete_text_ends_an_utterance_of_a_live_stream() -> None:
     engine = Engine(tiny_model(), tiny_tokenizer())
-    engine._transcriber._branch = Once()  # type: ignore[attr-defined]
+    engine._network._ctc = Once()  # type: ignore[attr-defined]
     config = Config.model_validate({"segment": {"hangover_ms": 1800, "complete_ms": 300}})
     audio = np.concatenate([babble(1.2), np.zeros(2 * RATE, np.float32)])
     events, _ = run([Playback(cut(audio, lambda: 320), speed=1.0, live=True)], config, engine, fast=False)
@@ -252,7 +252,7 @@ def test_a_monologue_is_cut_and_nothing_stable_is_taken_back() -> None:
     """Partials have heard far beyond the cut, which lies at the quietest point of the last seconds."""
     audio = babble(16.0)
     engine = Engine(tiny_model(), tiny_tokenizer())
-    engine._transcriber._branch = Dictation()  # type: ignore[attr-defined]
+    engine._network._ctc = Dictation()  # type: ignore[attr-defined]
     audio[12 * RATE : 12 * RATE + RATE // 5] *= (
         0.2  # the quietest point, not quiet enough to end an utterance
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from streamer.asr.tokenizer import Tokenizer
 from streamer.labels import Label
-from streamer.nn.checkpoint import LoadedModel, Vocabulary
-from streamer.nn.definition import ContextInfo, CtcInfo, Dims, ModelInfo, TagsInfo, TextInfo
+from streamer.nn.checkpoint import LoadedModel, save
+from streamer.nn.definition import ContextInfo, CtcInfo, Dims, ModelInfo, TagsInfo, TextInfo, Vocabulary
 from streamer.nn.heads import CtcHead, TimeLayerTransformer
 from streamer.nn.whisper import Whisper, WhisperDims
 
@@ -43,3 +45,26 @@ def tiny_model(seed: int = 0, decoder: str = "ctc", tag_bias: float = 0.0) -> Lo
     return LoadedModel(
         "tiny", info, whisper.eval(), vocabulary, tags.eval(), ctc.eval(), LABELS, (0.5,) * len(LABELS)
     )
+
+
+def save_tiny(
+    folder: Path,
+    model: LoadedModel | None = None,
+    precision: Literal["int8", "mixed", "fp32"] = "int8",
+) -> Path:
+    """A model, with its word model, in a folder that `load` reads; the vocabulary is `tiny_tokenizer`'s."""
+    model = model or tiny_model()
+    ranks = folder.with_name(f"{folder.name}.tiktoken")
+    ranks.write_text("".join(f"{base64.b64encode(bytes([i])).decode()} {i}\n" for i in range(256)))
+    save(
+        folder,
+        model.info,
+        model.model,
+        ranks,
+        tags=model.tags,
+        labels=model.labels,
+        ctc=model.ctc,
+        words=model.words,
+        precision=precision,
+    )
+    return folder

@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.search import Found
@@ -38,15 +36,14 @@ class CtcPath:
     frames: tuple[int, ...]
 
 
-@torch.inference_mode()
 def decode_ctc(
-    logits: Tensor,
+    logprobs: NDArray[np.float32],
     tokenizer: Tokenizer,
     options: DecodeOptions,
     prefix_frames: Sequence[int] = (),
     search: Finder | None = None,
 ) -> CtcPath:
-    """The text in logits (T, 1 + pieces), blank first, piece i being token i - 1.
+    """The text in log-probabilities (T, 1 + pieces), blank first, piece i being token i - 1.
 
     It is the greedy path, or what `search` finds.
 
@@ -54,8 +51,7 @@ def decode_ctc(
     heard at `prefix_frames`, of an earlier pass, and the path goes on behind them.
     `no_speech_prob` is how sure the branch is of hearing nothing where it is least sure.
     """
-    logprobs = logits.float().log_softmax(-1)
-    best, path = (x.tolist() for x in logprobs.max(-1))
+    best, path = logprobs.max(-1).tolist(), logprobs.argmax(-1).tolist()
     prefix = tuple(options.prefix)
     if len(prefix) != len(prefix_frames):
         raise ValueError(
@@ -72,7 +68,7 @@ def decode_ctc(
     sure = None
     if search is not None and path:
         known = frames[: len(prefix)]
-        found = search(logprobs.numpy(), prefix, known, options.ended)
+        found = search(logprobs, prefix, known, options.ended)
         tokens, frames, chosen = list(found.tokens), list(found.frames), list(found.logprobs)
         sure = found.sure
     sampled = chosen[len(prefix) :]
@@ -82,7 +78,7 @@ def decode_ctc(
         text=tokenizer.decode(tokens).strip(),
         logprobs=np.array(chosen, np.float32),
         avg_logprob=sum(sampled) / len(sampled) if sampled else 0.0,
-        no_speech_prob=float(logprobs[:, BLANK].min().exp()) if path else 1.0,
+        no_speech_prob=float(np.exp(logprobs[:, BLANK].min())) if path else 1.0,
         language=options.language or "en",
         language_prob=1.0,
         attention=np.zeros((0, 0, len(path)), np.float32),

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from streamer.asr.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # torch is for whom it is needed
+    from torch import Tensor
 
 EXPECTED = -7.0
 """Natural logarithm of how likely an expected word is at least, whatever a word model says: 1 in 1100."""
@@ -105,6 +106,8 @@ class TokenBias:
 
     def apply(self, logits: Tensor, said: Sequence[int]) -> Tensor:
         """Logits (n_vocab,) of the token after `said`, with what is expected raised."""
+        import torch
+
         more: dict[int, float] = dict.fromkeys(
             self._next[()] if said else self._first | self._next[()], BEGIN
         )

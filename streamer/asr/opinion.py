@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from streamer.asr.tokenizer import Tokenizer
-from streamer.nn.whisper import Whisper
+
+Follow = Callable[[Any, NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+"""See `streamer.backends.base.Network.follow`."""
 
 
-@torch.inference_mode()
 def opinions(
-    model: Whisper, states: Tensor, tokenizer: Tokenizer, texts: Sequence[Sequence[int]]
+    follow: Follow, states: Any, tokenizer: Tokenizer, texts: Sequence[Sequence[int]]
 ) -> list[float]:
     """Natural log-probability of each text, its end included, given an encoding (1, T, D). One batch."""
     start = [*tokenizer.sot_sequence(), tokenizer.no_timestamps]
     rows = [[*start, *text, tokenizer.eot] for text in texts]
     width = max(map(len, rows)) - 1
-    given = torch.full((len(rows), width), tokenizer.eot)
-    wanted = torch.zeros((len(rows), width), dtype=torch.long)
-    counts = torch.zeros((len(rows), width))
+    given = np.full((len(rows), width), tokenizer.eot, np.int64)
+    wanted = np.zeros((len(rows), width), np.int64)
+    counts = np.zeros((len(rows), width), np.float32)
     for i, row in enumerate(rows):
-        given[i, : len(row) - 1] = torch.tensor(row[:-1])
+        given[i, : len(row) - 1] = row[:-1]
         chosen = slice(len(start) - 1, len(row) - 1)
-        wanted[i, chosen] = torch.tensor(row[len(start) :])
+        wanted[i, chosen] = row[len(start) :]
         counts[i, chosen] = 1
-    given, wanted, counts = (x.to(states.device) for x in (given, wanted, counts))
-    logprobs = model.decoder(given, states.expand(len(rows), -1, -1)).float().log_softmax(-1)
-    total: list[float] = (logprobs.gather(-1, wanted[..., None])[..., 0] * counts).sum(1).tolist()
+    total: list[float] = (follow(states, given, wanted) * counts).sum(1).tolist()
     return total

@@ -18,7 +18,7 @@ import tiktoken
 from streamer.asr.bytepairs import byte_alphabet, read_ranks
 from streamer.asr.languages import LANGUAGES, UNSPACED
 from streamer.errors import CheckpointError, MissingExtraError, ModelError
-from streamer.nn.checkpoint import Vocabulary
+from streamer.nn.definition import Vocabulary
 from streamer.timebase import FRAME, FRAMES_PER_SECOND, FULL_CONTEXT, SAMPLE_RATE, exact_div
 
 Task = Literal["transcribe", "translate"]

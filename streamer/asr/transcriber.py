@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from streamer.asr.ctc import ctc_words, decode_ctc
-from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.fallback import decode_again
 from streamer.asr.hotwords import Hotwords, TokenBias
 from streamer.asr.ngram import AnyWords, WordModel, Words
@@ -22,14 +20,18 @@ from streamer.asr.search import Found, Search, SearchOptions
 from streamer.asr.spelling import SPACE, SpellingTokenizer, as_known
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, attended_frames, word_times
+from streamer.backends.base import Network
 from streamer.config import PLAIN, TextConfig
 from streamer.errors import ConfigError
-from streamer.nn.checkpoint import LoadedModel
-from streamer.nn.definition import WordsInfo
-from streamer.nn.heads import CtcHead
-from streamer.nn.letters import LettersHead
-from streamer.nn.speech_checkpoint import LoadedSpeech
-from streamer.nn.whisper import Whisper
+from streamer.nn.definition import CtcInfo, ModelInfo, WordsInfo
+
+if TYPE_CHECKING:  # torch is for whom it is needed
+    from streamer.backends.stored import StoredModel
+    from streamer.nn.checkpoint import LoadedModel
+    from streamer.nn.speech_checkpoint import LoadedSpeech
+    from streamer.nn.whisper import Whisper
+
+    Model = LoadedModel | LoadedSpeech | StoredModel
 
 ASKED = 8
 """Texts that the decoder is asked about."""
@@ -61,7 +63,7 @@ class Transcriber(Protocol):
     """Reads the text out of one encoding."""
 
     def read(
-        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+        self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """The transcript of states (1, T, D), of which `frames` are audio and the rest is padding."""
         ...
@@ -76,9 +78,11 @@ class DecoderTranscriber:
         self._bias = TokenBias(text.hotwords, tokenizer, text.hotword_boost) if expects else None
 
     def read(
-        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+        self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber. The decoder needs no frames of its prefix, it only hands them on."""
+        from streamer.asr.decoder import decode
+
         decoded = decode_again(
             lambda one: decode(self._model, states, self._tokenizer, one, self._bias), options
         )
@@ -95,10 +99,11 @@ class Wordless:
         self._tokenizer = SpellingTokenizer.of([SPACE])
 
     def read(
-        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+        self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber: always the empty text."""
-        nothing = torch.zeros(frames, 1, device=states.device)  # every frame is blank
+        del states
+        nothing = np.zeros((frames, 1), np.float32)  # every frame is blank
         return Transcript(decode_ctc(nothing, self._tokenizer, options, prefix_frames).decoded, [])
 
 
@@ -111,23 +116,21 @@ class CtcTranscriber:
 
     def __init__(
         self,
-        model: LoadedModel | LoadedSpeech,
+        model: Model,
+        network: Network,
         tokenizer: Tokenizer,
-        branch: CtcHead | LettersHead,
         words: str = "auto",
         text: TextConfig = PLAIN,
     ) -> None:
-        whisper = model if isinstance(model, LoadedModel) else None
-        self._model = whisper.model if whisper is not None else None
-        self._tokenizer, self._branch = tokenizer, branch
+        self._network, self._tokenizer = network, tokenizer
         self._patient: Search | None = None
         file = {"auto": model.words, "off": None}.get(words, Path(words))
         expects = text.hotwords and text.hotword_boost > 0
         expected = Hotwords(text.hotwords, text.hotword_boost) if expects else None
-        pieces = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(branch.n_token)]
+        pieces = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(_pieces(model))]
         self._decoder_weight = 0.0
         if file is not None:
-            about = (whisper.info.words if whisper is not None else None) or WordsInfo()
+            about: WordsInfo = getattr(model.info, "words", None) or WordsInfo()
             known = WordModel.load(file)
             options = SearchOptions(weight=about.weight, bonus=about.bonus, unknown=about.unknown)
             self._search_with(known, as_known(pieces, known), options, expected)
@@ -145,7 +148,7 @@ class CtcTranscriber:
         self._hasty = Search(known, pieces, quick, expected)
 
     def read(
-        self, states: Tensor, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
+        self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber."""
 
@@ -155,14 +158,14 @@ class CtcTranscriber:
             return self._find(states, logprobs, prefix, known, ended)
 
         # Beyond the audio there is only padding, which says nothing.
-        logits = self._branch(states)[0, :frames]
+        logprobs = self._network.ctc(states)[:frames]
         search = find if self._patient is not None else None
-        path = decode_ctc(logits, self._tokenizer, options, prefix_frames, search)
+        path = decode_ctc(logprobs, self._tokenizer, options, prefix_frames, search)
         return Transcript(path.decoded, ctc_words(path, self._tokenizer, frames), path.frames)
 
     def _find(
         self,
-        states: Tensor,
+        states: Any,
         logprobs: NDArray[np.float32],
         prefix: Sequence[int],
         known: Sequence[int],
@@ -172,37 +175,48 @@ class CtcTranscriber:
         if not ended:
             return self._hasty.find(logprobs, 1, prefix, known, ended=False)[0]
         found = self._patient.find(logprobs, ASKED, prefix, known)
-        if len(found) < 2 or self._model is None or not self._decoder_weight:
+        follow = self._network.follow
+        if len(found) < 2 or follow is None or not self._decoder_weight:
             return found[0]
-        second = opinions(self._model, states, self._tokenizer, [text.tokens for text in found])
+        second = opinions(follow, states, self._tokenizer, [text.tokens for text in found])
         scores = [text.score + self._decoder_weight * o for text, o in zip(found, second, strict=True)]
         return found[int(np.argmax(scores))]
 
 
+def _pieces(model: Model) -> int:
+    """Outputs of its CTC branch beside the blank."""
+    branch = model.ctc
+    assert branch is not None
+    return branch.tokens if isinstance(branch, CtcInfo) else branch.n_token
+
+
 def make_transcriber(
-    model: LoadedModel | LoadedSpeech,
+    model: Model,
+    network: Network,
     tokenizer: Tokenizer,
     decoder: str,
-    dtype: torch.dtype,
     words: str = "auto",
     text: TextConfig = PLAIN,
 ) -> Transcriber:
-    """The one that the settings or, for "auto", the model's definition names; its parts computing in `dtype`.
+    """The one that the settings or, for "auto", the model's definition names, for what `network` encodes.
 
     `words`: "auto" for the model's own word model, "off", or the file of another. `text`: words that are
     expected. Raises CheckpointError for a word model that is broken, ConfigError for a checkpoint that cannot
     write.
     """
-    if isinstance(model, LoadedSpeech):
-        if model.ctc is None:
-            if model.emotion is not None or model.tags is not None:
-                return Wordless()
-            raise ConfigError(
-                f"expected a checkpoint with a CTC head for words, or one that judges emotion; found "
-                f"{model.name}, an encoder with neither: `streamer features` gives its hidden states"
-            )
-        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words, text)
+    if not isinstance(model.info, ModelInfo):
+        if model.ctc is not None:
+            return CtcTranscriber(model, network, tokenizer, words, text)
+        if model.emotion is not None or model.tags is not None:
+            return Wordless()
+        raise ConfigError(
+            f"expected a checkpoint with a CTC head for words, or one that judges emotion; found "
+            f"{model.name}, an encoder with neither: `streamer features` gives its hidden states"
+        )
     chosen = model.info.text.decoder if decoder == "auto" else decoder
     if chosen == "ctc" and model.ctc is not None:
-        return CtcTranscriber(model, tokenizer, model.ctc.to(dtype).eval(), words, text)
-    return DecoderTranscriber(model.model, tokenizer, text)
+        return CtcTranscriber(model, network, tokenizer, words, text)
+    whisper: Whisper | None = getattr(model, "model", None)
+    if whisper is None:
+        raise ConfigError(f"the decoder of {model.name} writes in torch only: set engine.backend to 'torch'")
+    return DecoderTranscriber(whisper, tokenizer, text)

@@ -77,8 +77,8 @@ def heads(
     """
     import torch
 
+    from streamer.backends.torch import choose_precision
     from streamer.config import ModelConfig
-    from streamer.engine import choose_precision
     from streamer.evaluation.head_cost import Plan, dims_of, measure
     from streamer.nn.heads import HEADS
     from streamer.training import bars

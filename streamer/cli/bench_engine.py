@@ -65,14 +65,15 @@ def engine(
 ) -> None:
     """What one utterance of the sample recording costs: the whole, and each part of it.
 
-    Everything is done in turn. `times ours` compares with the first row of the same speech and threads, by
-    the clock; where other work is going on, CPU time (all threads together) tells more.
+    In torch, and in ONNX Runtime what runs there. Everything is done in turn. `times ours` compares with the
+    first row of the same speech and threads, by the clock; where other work is going on, CPU time (all
+    threads together) tells more.
     """
     import torch
 
     from streamer.audio.decode import decode_file
     from streamer.cli.sources import find_sample
-    from streamer.evaluation.engine_cost import Plan, measure, own_engines, random_engines
+    from streamer.evaluation.engine_cost import Plan, measure, onnx_maker, own_engines, random_engines
     from streamer.evaluation.peers import make_peers
     from streamer.training import bars
 
@@ -80,6 +81,8 @@ def engine(
     plan = Plan(kinds, contexts, threads, tokens, repeat)
     beside = make_peers(peer_dims or dims or "tiny", chosen or PEERS) if peers or chosen else []
     engines = random_engines(dims, kinds) if dims else own_engines(model, kinds)
+    if not dims and (onnx := onnx_maker(model)) is not None:
+        beside.insert(0, onnx)
     with bars.progress(sys.stderr.isatty()) as bar:
         task = bar.add_task("engine", total=len(contexts) * len(threads) * (repeat + 1))
         speech = decode_file(str(find_sample()))

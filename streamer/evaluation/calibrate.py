@@ -20,7 +20,8 @@ from streamer.asr.decode import DecodeOptions
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import alignment_matrix
 from streamer.audio.mel import log_mel
-from streamer.engine import Engine, context_for
+from streamer.backends.base import context_for
+from streamer.engine import Engine
 from streamer.errors import CheckpointError, StreamerError
 from streamer.evaluation.asr import Samples, decode_audio
 from streamer.evaluation.offline import OfflineReader

@@ -143,15 +143,25 @@ class Start:
 
 
 def starts(arguments: Sequence[str], repeat: int, progress: Callable[[], None] = lambda: None) -> list[Start]:
-    """Python alone, Python with torch, and a daemon until it is ready; in turn, `repeat` times."""
+    """Python alone, Python with torch, and a daemon until it is ready; in turn, `repeat` times.
+
+    The daemon computes in torch, and in what `engine.backend = "auto"` chooses.
+    """
+    with DaemonProcess(arguments):
+        pass  # "auto" measures once
+    daemons = {
+        f"streamer run, {backend}": [*arguments, "--set", f"engine.backend={backend}"]
+        for backend in ("torch", "auto")
+    }
     bare = {"python": "pass", "python: import torch": "import torch"}
     taken: dict[str, list[tuple[float, float, float | None, float]]] = {}
     for _ in range(repeat):
         for name, code in bare.items():
             taken.setdefault(name, []).append(_run(code))
-        with DaemonProcess(arguments) as daemon:
-            now, most = daemon.memory()
-            taken.setdefault("streamer run", []).append((daemon.seconds, daemon.cpu(), now, most))
+        for name, given in daemons.items():
+            with DaemonProcess(given) as daemon:
+                now, most = daemon.memory()
+                taken.setdefault(name, []).append((daemon.seconds, daemon.cpu(), now, most))
         progress()
     return [
         Start(

@@ -20,13 +20,16 @@ from streamer.asr.decode import DecodeOptions
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import make_transcriber
 from streamer.audio.mel import log_mel
+from streamer.backends.choice import fit
+from streamer.backends.torch import WhisperNetwork
+from streamer.config import ModelConfig
 from streamer.engine import Engine, Request
 from streamer.errors import ConfigError
 from streamer.evaluation.head_cost import SIZES
 from streamer.evaluation.turns import in_turn, ratio
 from streamer.labels import Label
-from streamer.nn.checkpoint import LoadedModel, Vocabulary, load
-from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo
+from streamer.nn.checkpoint import LoadedModel, load
+from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, Vocabulary
 from streamer.nn.heads import TimeLayerTransformer
 from streamer.nn.whisper import Whisper, WhisperDims
 from streamer.passes import SHORTEST_VIEW
@@ -198,7 +201,7 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
         layers = encoding.layers
         parts["tags"] = (lambda: [head(layers[:, :, first:last]) for first, last in seen], None)
     for part, decoder, words in _ways(model):
-        reader = make_transcriber(model, tokenizer, decoder, dtype, words)
+        reader = make_transcriber(model, WhisperNetwork(model, dtype), tokenizer, decoder, words)
         how = heard if decoder == "ctc" else forced(tokenizer, count)
         read = partial(reader.read, encoding.states, how, len(samples) // FRAME, ())
         parts[part] = (read, len(read().decoded.tokens))
@@ -206,6 +209,45 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
         whole,
         *(replace(whole, part=p, call=c, tokens=n, tags=p == "tags") for p, (c, n) in parts.items()),
     ]
+
+
+def onnx_maker(name: str) -> Maker | None:
+    """The same model in ONNX Runtime, its whole and what differs of its parts; None where that has none."""
+    model = fit(ModelConfig(name=name))
+    if isinstance(model, str):
+        return None
+    from streamer.backends.onnx import OnnxNetwork
+
+    tokenizer = load_tokenizer(model.vocabulary)
+
+    def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
+        del tokens  # its CTC branch writes as many as it hears
+        network = OnnxNetwork(model, threads)
+        engine = Engine(model, tokenizer, network=network)
+        seen = windows(len(samples)) if model.tags is not None else ()
+        request = Request(samples, DecodeOptions(duration=len(samples) / SAMPLE_RATE), windows=seen)
+        decoded = engine.run([request])[0].decoded
+        assert decoded is not None
+        length = network.context(len(samples))
+        whole = Run(
+            OURS,
+            FINAL,
+            "int8, ONNX Runtime",
+            length / SAMPLE_RATE,
+            lambda: engine.run([request]),
+            len(decoded.tokens),
+            bool(seen),
+        )
+        encode = replace(
+            whole,
+            part="features and encoder",
+            call=lambda: network.encode([samples], length, bool(seen), judged=False),
+            tokens=None,
+            tags=False,
+        )
+        return [whole, encode]
+
+    return make
 
 
 def _ways(model: LoadedModel) -> Iterator[tuple[str, str, str]]:

@@ -14,8 +14,8 @@ from streamer.config import PLAIN, ModelConfig, TextConfig
 from streamer.engine import Engine, Request, Result, load_engine
 from streamer.evaluation.asr import Reading, Samples
 from streamer.evaluation.sets import SpokenWord
-from streamer.nn.checkpoint import LoadedModel, Vocabulary
-from streamer.nn.definition import ContextInfo, Dims, ModelInfo
+from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.definition import ContextInfo, Dims, ModelInfo, Vocabulary
 from streamer.nn.heads import CtcHead
 from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, FULL_CONTEXT, SAMPLE_RATE

@@ -30,12 +30,14 @@ from streamer.labels import Label, write_labels
 from streamer.nn import hugging_face
 from streamer.nn.definition import (
     FILE,
+    WEIGHTS,
     CtcInfo,
     Dims,
     EncoderInfo,
     HeadInfo,
     ModelInfo,
     TagsInfo,
+    Vocabulary,
     WordsInfo,
     read_info,
     write_definition,
@@ -52,18 +54,7 @@ from streamer.resources import find_model, user_models_dir
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "weights.safetensors"
 _POSITIONS = "encoder.positional_embedding"
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Where a model's vocabulary is; `streamer.asr.tokenizer.load_tokenizer` reads it."""
-
-    kind: Literal["ranks", "official", "hugging-face"]
-    path: Path | None
-    n_vocab: int
-    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +154,8 @@ def load_own(directory: Path) -> LoadedModel:
         heard = build_head(about, parts["tags"], directory, path, advice)
     if (branch := info.ctc) is not None:
         ctc = fill(lambda: CtcHead(dims.n_audio_state, branch.tokens), parts["ctc"], path, advice)
-    languages = info.languages if len(info.languages) > 1 else ()
-    vocabulary = Vocabulary("ranks", directory / info.text.vocabulary, dims.n_vocab, languages)
     words = directory / info.words.file if info.words is not None else None
-    loaded = LoadedModel(info.name, info, model, vocabulary, ctc=ctc, words=words)
+    loaded = LoadedModel(info.name, info, model, Vocabulary.beside(directory, info), ctc=ctc, words=words)
     return _hearing(loaded, heard) if heard is not None else loaded
 
 

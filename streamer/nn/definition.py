@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from streamer.errors import CheckpointError
-from streamer.nn.whisper import WhisperDims
+from streamer.labels import Label
 from streamer.resources import HEAD_FILE
 
+if TYPE_CHECKING:  # a definition is read without torch
+    from streamer.nn.whisper import WhisperDims
+
 FILE = "model.toml"
+WEIGHTS = "weights.safetensors"
+"""Beside it."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -58,6 +63,8 @@ class Dims(_Part):
 
     def whisper(self) -> WhisperDims:
         """For the module."""
+        from streamer.nn.whisper import WhisperDims
+
         return WhisperDims(**self.model_dump())
 
 
@@ -112,6 +119,15 @@ class TagsInfo(_Part):
     """Score from which a label counts …"""
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """… and the labels for which it is another."""
+
+    def for_labels(self, labels: Sequence[Label], where: Path) -> tuple[float, ...]:
+        """The threshold of each label. Raises CheckpointError for thresholds of others."""
+        unknown = set(self.thresholds) - {label.name for label in labels}
+        if unknown:
+            raise CheckpointError(
+                f"{where}: thresholds for labels that {self.labels} has not: {', '.join(sorted(unknown))}"
+            )
+        return tuple(self.thresholds.get(label.name, self.threshold) for label in labels)
 
 
 class EmotionInfo(_Part):
@@ -206,6 +222,22 @@ class ModelInfo(_Part):
                     f"{self.dims.n_text_layer} layers of {self.dims.n_text_head} heads"
                 )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Where a model's vocabulary is; `streamer.asr.tokenizer.load_tokenizer` reads it."""
+
+    kind: Literal["ranks", "official", "hugging-face"]
+    path: Path | None
+    n_vocab: int
+    languages: tuple[str, ...] = ()
+
+    @classmethod
+    def beside(cls, directory: Path, info: ModelInfo) -> Vocabulary:
+        """The rank file that a definition names."""
+        languages = info.languages if len(info.languages) > 1 else ()
+        return cls("ranks", directory / info.text.vocabulary, info.dims.n_vocab, languages)
 
 
 def read_info(directory: Path) -> ModelInfo:

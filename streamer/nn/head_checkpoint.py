@@ -186,7 +186,7 @@ def build_head(
         advice,
     )
     _tell_own_labels(info.name, labels)
-    return LoadedHead(info, head, labels, _thresholds(about, labels, directory))
+    return LoadedHead(info, head, labels, about.for_labels(labels, directory))
 
 
 def save_head(
@@ -211,7 +211,7 @@ def save_head(
         )
     info = info.model_copy(update={"tags": described(info.tags, head)})
     info = HeadInfo.model_validate(info.model_dump())
-    _thresholds(info.tags, labels, directory)
+    info.tags.for_labels(labels, directory)
     _tell_own_labels(info.name, labels)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / HEAD_FILE).unlink(missing_ok=True)
@@ -236,16 +236,7 @@ def _load_released(path: Path, n_layer: int | None) -> LoadedHead:
             f"its own is a folder with {HEAD_FILE}"
         )
     info = describe(path, head)
-    return LoadedHead(info, head, labels, _thresholds(info.tags, labels, path))
-
-
-def _thresholds(about: TagsInfo, labels: Sequence[Label], where: Path) -> tuple[float, ...]:
-    unknown = set(about.thresholds) - {label.name for label in labels}
-    if unknown:
-        raise CheckpointError(
-            f"{where}: thresholds for labels that {about.labels} has not: {', '.join(sorted(unknown))}"
-        )
-    return tuple(about.thresholds.get(label.name, about.threshold) for label in labels)
+    return LoadedHead(info, head, labels, info.tags.for_labels(labels, path))
 
 
 def _tell_own_labels(name: str, labels: Sequence[Label]) -> None:

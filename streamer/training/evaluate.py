@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamer.asr.decode import DecodeOptions, decode
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.asr.tokenizer import Tokenizer
 from streamer.evaluation.asr import Samples, measure
 from streamer.evaluation.offline import Decoder, reader_of

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from streamer.asr.attended import Follower, Frontier
-from streamer.asr.decode import DecodeOptions, decode
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.asr.words import alignment_matrix
 from tests.tiny import tiny_model, tiny_tokenizer
 

@@ -9,7 +9,8 @@ import torch
 
 from streamer.asr.before import MOST, Before
 from streamer.asr.ctc import decode_ctc
-from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.config import TextConfig
 from tests.asr.test_ctc import frames_of, logits
 from tests.tiny import tiny_model, tiny_tokenizer

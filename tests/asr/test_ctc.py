@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from streamer.asr.ctc import BLANK, CtcPath, ctc_words, decode_ctc
 from streamer.asr.decode import DecodeOptions
@@ -18,11 +19,11 @@ TOKENIZER = tiny_tokenizer()
 PIECES = 256
 
 
-def logits(path: list[int], confidence: float = 10.0) -> torch.Tensor:
-    """(T, 1 + pieces) whose best path is this."""
+def logits(path: list[int], confidence: float = 10.0) -> NDArray[np.float32]:
+    """(T, 1 + pieces) log-probabilities whose best path is this."""
     out = torch.zeros(len(path), 1 + PIECES)
     out[torch.arange(len(path)), torch.tensor(path, dtype=torch.long)] = confidence
-    return out
+    return out.log_softmax(-1).numpy()
 
 
 def frames_of(text: str) -> list[int]:
@@ -52,10 +53,10 @@ def test_repeats_and_blanks_collapse(path: str) -> None:
 @given(st.integers(0, 1000))
 def test_random_logits_against_brute_force(seed: int) -> None:
     values = torch.randn(12, 1 + PIECES, generator=torch.Generator().manual_seed(seed))
+    values = values.log_softmax(-1).numpy()
     got = decode_ctc(values, TOKENIZER, DecodeOptions(language="en"))
-    logprobs = values.log_softmax(-1).numpy()
     tokens, chosen, previous = [], [], BLANK
-    for row in logprobs:
+    for row in values:
         piece = int(row.argmax())
         if piece not in (previous, BLANK):
             tokens.append(piece - 1)
@@ -64,7 +65,7 @@ def test_random_logits_against_brute_force(seed: int) -> None:
     assert got.decoded.tokens == tuple(tokens)
     np.testing.assert_allclose(got.decoded.logprobs, chosen, rtol=1e-5)
     assert got.decoded.avg_logprob == pytest.approx(float(np.mean(chosen)), rel=1e-5)
-    assert got.decoded.no_speech_prob == pytest.approx(float(np.exp(logprobs[:, BLANK].min())), rel=1e-4)
+    assert got.decoded.no_speech_prob == pytest.approx(float(np.exp(values[:, BLANK].min())), rel=1e-4)
 
 
 @given(PATHS, st.data())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.asr.fallback import believed, decode_again
 from streamer.config import TextConfig
 from streamer.engine import Engine, Request

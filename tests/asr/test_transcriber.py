@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from streamer.asr.ctc import decode_ctc
-from streamer.asr.decode import DecodeOptions, decode
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.asr.ngram import WordModel
 from streamer.asr.transcriber import Transcript, make_transcriber
+from streamer.backends.torch import WhisperNetwork
 from streamer.config import TextConfig
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.definition import WordsInfo
@@ -35,14 +37,15 @@ def knowing(words: Path, **weights: float) -> LoadedModel:
 
 
 def read(model: LoadedModel, decoder: str = "auto", *, words: str = "auto", ended: bool = True) -> Transcript:
-    transcriber = make_transcriber(model, TOKENIZER, decoder, torch.float32, words)
+    transcriber = make_transcriber(model, WhisperNetwork(model, torch.float32), TOKENIZER, decoder, words)
     return transcriber.read(STATES, DecodeOptions(ended=ended), 30, ())
 
 
 def test_the_definition_chooses_and_the_settings_overrule() -> None:
     model = tiny_model(decoder="ctc")
     assert model.ctc is not None
-    branch = decode_ctc(model.ctc(STATES)[0, :30], TOKENIZER, DecodeOptions())
+    heard = model.ctc(STATES)[0, :30].log_softmax(-1).detach().numpy()
+    branch = decode_ctc(heard, TOKENIZER, DecodeOptions())
     assert read(model).decoded.tokens == branch.decoded.tokens
     written = decode(model.model, STATES, TOKENIZER, DecodeOptions())
     assert read(model, "attention").decoded.tokens == written.tokens
@@ -73,7 +76,7 @@ def expecting(
 ) -> Transcript:
     model = tiny_model() if words is None else knowing(words, decoder=0.0)
     text = TextConfig(hotwords=[word], hotword_boost=boost)
-    transcriber = make_transcriber(model, TOKENIZER, decoder, torch.float32, text=text)
+    transcriber = make_transcriber(model, WhisperNetwork(model, torch.float32), TOKENIZER, decoder, text=text)
     return transcriber.read(STATES, DecodeOptions(max_tokens=30), frames, ())
 
 
@@ -100,7 +103,8 @@ def test_a_decoder_is_nudged_towards_expected_words_and_tells_its_own_probabilit
 
 
 def test_a_prefix_is_kept(words: Path) -> None:
-    transcriber = make_transcriber(knowing(words), TOKENIZER, "ctc", torch.float32)
+    model = knowing(words)
+    transcriber = make_transcriber(model, WhisperNetwork(model, torch.float32), TOKENIZER, "ctc")
     first = transcriber.read(STATES, DecodeOptions(ended=False), 30, ())
     prefix, frames = first.decoded.tokens[:3], first.frames[:3]
     later = transcriber.read(STATES, DecodeOptions(prefix=prefix), 40, frames)

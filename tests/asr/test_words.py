@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.asr.attended import median_filter
-from streamer.asr.decode import Decoded, DecodeOptions, decode
+from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.decoder import decode
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, alignment_matrix, merge_marks, warp, word_times
 from streamer.nn.whisper import DecoderCache

@@ -23,8 +23,13 @@ def test_a_start_beside_python_alone(tiny: Path) -> None:
     result = call("start", "--model", str(tiny), "--repeat", "1", "--json")
     assert result.exit_code == 0, result.output
     rows = lines(result.stdout)
-    assert [row["what"] for row in rows] == ["python", "python: import torch", "streamer run"]
-    python, torch, daemon = rows
+    assert [row["what"] for row in rows] == [
+        "python",
+        "python: import torch",
+        "streamer run, torch",
+        "streamer run, auto",
+    ]
+    python, torch, daemon, _ = rows
     assert all(row["cpu_seconds"] > 0 for row in rows)  # which start took longer is for the bench to tell
     assert python["most"] < torch["most"] < daemon["most"]
     assert 0 < daemon["memory"] <= daemon["most"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from streamer.evaluation.engine_cost import (
     made_up_tokenizer,
     measure,
     official,
+    onnx_maker,
     own_runs,
     random_model,
     windows,
 )
 from streamer.nn.whisper import WhisperDims
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 SPEECH = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
 DIMS = WhisperDims(80, 1500, 32, 2, 2, 3000, 448, 32, 2, 2)
@@ -100,3 +102,13 @@ def test_a_model_without_tags_has_no_row_for_them() -> None:
     deaf = Engine(replace(tiny_model(), tags=None, labels=(), thresholds=()), tiny_tokenizer())
     runs = own_runs(deaf, SPEECH, None)
     assert not any(run.tags for run in runs)
+
+
+def test_a_model_of_ours_is_measured_in_onnx_runtime_too(tmp_path: Path) -> None:
+    make = onnx_maker(str(save_tiny(tmp_path / "model")))
+    assert make is not None
+    whole, encoder = make(SPEECH, 2, 1)
+    assert (whole.who, whole.part, whole.tags) == (OURS, FINAL, True)
+    assert whole.precision == encoder.precision != own_runs(engine(), SPEECH, None)[0].precision
+    writing = save_tiny(tmp_path / "writing", replace(tiny_model(decoder="attention")))
+    assert onnx_maker(str(writing)) is None

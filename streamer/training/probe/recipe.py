@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.backends.torch import choose_precision
 from streamer.config import ModelConfig
 from streamer.encoders import Encoder, load_encoder
-from streamer.engine import choose_precision
 from streamer.errors import StreamerError
 from streamer.training import bars
 from streamer.training.emotion.baseline import classify, mfcc

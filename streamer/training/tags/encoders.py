@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from streamer.audio.mel import log_mel
+from streamer.backends.base import context_for
+from streamer.backends.torch import choose_precision
 from streamer.config import ModelConfig
-from streamer.engine import choose_precision, context_for
 from streamer.nn.bare import bare_name, is_bare, read_encoder, weights_digest
 from streamer.nn.checkpoint import load, locate
 from streamer.nn.definition import EncoderInfo

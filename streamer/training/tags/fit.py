@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from streamer.backends.torch import choose_precision
 from streamer.config import ModelConfig
-from streamer.engine import choose_precision
 from streamer.errors import ConfigError, StreamerError
 from streamer.evaluation.tags_metrics import score_tags
 from streamer.nn.heads import HEADS, Head, make_head

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from streamer.asr.attended import Frontier
-from streamer.asr.decode import SPARE_TOKENS, DecodeOptions, decode, detect_language
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.decoder import SPARE_TOKENS, decode, detect_language
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.errors import ModelError
 from streamer.nn.checkpoint import load

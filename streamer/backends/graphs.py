@@ -1,0 +1,230 @@
+"""A model's networks as ONNX graphs, written from its stored weights: no torch, and no rounding of them.
+
+Matrices that are stored as integers stay integers. What they are multiplied by is rounded to 8 bits on the
+way, in blocks of BLOCK numbers with a scale each (`MatMulNBits` at accuracy level 4): whole rows, or whole
+tensors, would lose what is small beside the few features of Whisper's states that are large.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.backends.onnx_file import Graph
+from streamer.backends.stored import Floats, Weights
+from streamer.nn.definition import Dims, TagsInfo
+from streamer.timebase import POOL
+
+VERSION = 1
+"""Counts up with every change of what is computed, so that verdicts on an older one are not believed."""
+
+BLOCK = 64
+"""Numbers that share a scale."""
+
+EPSILON = 1e-5
+"""Of layer norms, as torch has it."""
+
+INT8 = 4
+"""MatMulNBits' name for computing in integers of 8 bits."""
+
+TIME_HEADS, LAYER_HEADS = 1, 8
+"""Attention heads of a TL-Tr tag head (see `nn.heads`)."""
+
+HEADS = ("tl-tr",)
+"""Tag heads that there is a graph for."""
+
+
+class Layers:
+    """The building blocks, added to a graph; weights are asked for by name."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.graph, self._weights = Graph(), weights
+
+    def constant(self, name: str) -> str:
+        """A stored tensor."""
+        return self.graph.constant(self._weights.whole(name))
+
+    def linear(self, x: str, *names: str) -> str:
+        """A linear layer; of several names the outputs follow each other. Biases are there or are zero."""
+        found = [self._weights.rows(f"{name}.weight") for name in names]
+        biases = [self._weights.bias(name, len(rows)) for name, (rows, _) in zip(names, found, strict=True)]
+        rows, scale = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return self.rows(x, rows, scale, np.concatenate(biases))
+
+    def rows(self, x: str, rows: NDArray[np.int8], scale: Floats, bias: Floats | None) -> str:
+        """x times a matrix of int8 (out, in) with a scale a row, plus a bias."""
+        n, k = rows.shape
+        blocks = -(-k // BLOCK)
+        # 128 stands for zero.
+        packed = (np.pad(rows, ((0, 0), (0, blocks * BLOCK - k))).astype(np.int16) + 128).astype(np.uint8)
+        inputs = [
+            self.graph.constant(packed.reshape(n, blocks, BLOCK)),
+            self.graph.constant(np.repeat(scale.astype(np.float32)[:, None], blocks, axis=1)),
+        ]
+        if bias is not None:
+            inputs += ["", "", self.graph.constant(bias)]
+        (out,) = self.graph.contrib(
+            "MatMulNBits", x, *inputs, K=k, N=n, bits=8, block_size=BLOCK, accuracy_level=INT8
+        )
+        return out
+
+    def norm(self, x: str, name: str) -> str:
+        """A layer norm."""
+        gain, bias = self.constant(f"{name}.weight"), self.constant(f"{name}.bias")
+        return self.graph.op("LayerNormalization", x, gain, bias, axis=-1, epsilon=EPSILON)
+
+    def add_norm(self, x: str, more: str, name: str) -> tuple[str, str]:
+        """x + more, and its layer norm."""
+        gain, bias = self.constant(f"{name}.weight"), self.constant(f"{name}.bias")
+        normed, _, _, total = self.graph.contrib(
+            "SkipLayerNormalization", x, more, gain, bias, outputs=4, epsilon=EPSILON
+        )
+        return total, normed
+
+    def gelu(self, x: str) -> str:
+        """The activation."""
+        return self.graph.contrib("Gelu", x)[0]
+
+    def attention(self, q: str, k: str, v: str, heads: int, causal: bool = False) -> str:
+        """Attention over all of k and v, or causal."""
+        more = {"unidirectional": 1} if causal else {}
+        return self.graph.contrib("MultiHeadAttention", q, k, v, num_heads=heads, **more)[0]
+
+    def self_attention(self, x: str, name: str, width: int, heads: int, causal: bool = False) -> str:
+        """`nn.whisper.Attention` of x to itself."""
+        joined = self.linear(x, *(f"{name}.{part}" for part in ("query", "key", "value")))
+        q, k, v = self.graph.split(joined, 2, width, width, width)
+        return self.linear(self.attention(q, k, v, heads, causal), f"{name}.out")
+
+    def feed_forward(self, x: str, name: str) -> str:
+        """Widen, activate, narrow."""
+        return self.linear(self.gelu(self.linear(x, f"{name}.0")), f"{name}.2")
+
+    def pooled(self, x: str, width: int) -> str:
+        """(B, T, width) -> (B, 1, T // POOL, width): means over runs of POOL frames."""
+        g = self.graph
+        runs = g.op("Div", g.op("Shape", x, start=1, end=2), g.integers(POOL))
+        whole = g.op("Slice", x, g.integers(0), g.op("Mul", runs, g.integers(POOL)), g.integers(1))
+        return g.op(
+            "ReduceMean", g.op("Reshape", whole, g.integers(0, 1, -1, POOL, width)), axes=[3], keepdims=0
+        )
+
+
+def encoder(weights: Weights, dims: Dims, pooled: bool) -> bytes:
+    """`mel` (B, n_mels, 2·T) -> `states` (B, T, D), and if wanted `layers` (B, L, T // POOL, D)."""
+    net, width = Layers(weights), dims.n_audio_state
+    g = net.graph
+    x = _convolutions(net, weights, g.input("mel", np.float32, ("B", dims.n_mels, "M")), width)
+    positions = g.constant(_sinusoids(dims.n_audio_ctx, width))
+    here = g.op("Slice", positions, g.integers(0), g.op("Shape", x, start=1, end=2), g.integers(0))
+    x = g.op("Add", x, here)
+    normed = net.norm(x, "encoder.blocks.0.attn_ln")
+    layers = []
+    for i in range(dims.n_audio_layer):
+        block, last = f"encoder.blocks.{i}", i + 1 == dims.n_audio_layer
+        heard = net.self_attention(normed, f"{block}.attn", width, dims.n_audio_head)
+        x, normed = net.add_norm(x, heard, f"{block}.mlp_ln")
+        after = "encoder.ln_post" if last else f"encoder.blocks.{i + 1}.attn_ln"
+        x, normed = net.add_norm(x, net.feed_forward(normed, f"{block}.mlp"), after)
+        if pooled:
+            layers.append(net.pooled(x, width))
+    g.output("states", normed, np.float32, ("B", "T", width))
+    if pooled:
+        g.output("layers", g.op("Concat", *layers, axis=1), np.float32, ("B", len(layers), "P", width))
+    return g.model()
+
+
+def _convolutions(net: Layers, weights: Weights, mel: str, width: int) -> str:
+    """Log-mel (B, n_mels, 2·T) to (B, T, width). The second convolution is a matrix over three frames."""
+    g = net.graph
+    kernel, bias = net.constant("encoder.conv1.weight"), net.constant("encoder.conv1.bias")
+    x = net.gelu(g.op("Conv", mel, kernel, bias, kernel_shape=[3], pads=[1, 1]))
+    # Its stride of two and padding of one: output t sees the frames 2t - 1, 2t and 2t + 1.
+    pairs = g.op("Reshape", g.op("Transpose", x, perm=[0, 2, 1]), g.integers(0, -1, 2 * width))
+    odd = g.split(pairs, 2, width, width)[1]
+    later = g.op("Pad", odd, g.integers(0, 1, 0, 0, 0, 0))
+    before = g.op("Slice", later, g.integers(0), g.integers(-1), g.integers(1))
+    rows, scale = weights.rows("encoder.conv2.weight")
+    rows = rows.transpose(0, 2, 1).reshape(len(rows), -1)
+    seen = g.op("Concat", before, pairs, axis=2)
+    return net.gelu(net.rows(seen, rows, scale, weights.whole("encoder.conv2.bias")))
+
+
+def _sinusoids(length: int, channels: int) -> Floats:
+    """`nn.whisper.sinusoids`."""
+    half = channels // 2
+    rates = np.exp(-np.log(10_000.0) / (half - 1) * np.arange(half))
+    phase = np.arange(length)[:, None] * rates
+    return np.concatenate([np.sin(phase), np.cos(phase)], axis=1).astype(np.float32)
+
+
+def ctc(weights: Weights, dims: Dims) -> bytes:
+    """`states` (B, T, D) -> `logprobs` (B, T, 1 + pieces)."""
+    net = Layers(weights)
+    states = net.graph.input("states", np.float32, ("B", "T", dims.n_audio_state))
+    logits = net.linear(states, "ctc.out")
+    logprobs = net.graph.op("LogSoftmax", logits, axis=-1)
+    net.graph.output("logprobs", logprobs, np.float32, ("B", "T", "N"))
+    return net.graph.model()
+
+
+def tags(weights: Weights, dims: Dims, about: TagsInfo) -> bytes:
+    """`layers` (B, L, tokens, D) -> `scores` (B, classes): `nn.heads.TimeLayerTransformer`."""
+    net, count, width = Layers(weights), dims.n_audio_layer, dims.n_audio_state
+    g = net.graph
+    x = g.input("layers", np.float32, ("B", count, "P", width))
+    inner = about.width or width
+    if about.width is not None:
+        x = net.linear(net.norm(x, "tags.down_layer.0"), "tags.down_layer.1")
+    tokens = g.op("Shape", x, start=2, end=3)
+    shape = g.op("Concat", g.integers(-1), tokens, g.integers(inner), axis=0)
+    x = _block_mean(net, g.op("Reshape", x, shape), "tags.time_tr", inner, TIME_HEADS)
+    x = g.op("Reshape", x, g.integers(-1, count, inner))
+    x = _block_mean(net, x, "tags.layer_tr", inner, LAYER_HEADS)
+    logits = net.linear(net.norm(x, "tags.mlp_layer.0"), "tags.mlp_layer.1")
+    g.output("scores", g.op("Sigmoid", logits), np.float32, ("B", "N"))
+    return g.model()
+
+
+def _block_mean(net: Layers, x: str, name: str, width: int, heads: int) -> str:
+    """`nn.heads.block_mean`."""
+    g = net.graph
+    heard = net.self_attention(net.norm(x, f"{name}.attn_ln"), f"{name}.attn", width, heads)
+    x, normed = net.add_norm(x, heard, f"{name}.mlp_ln")
+    active = net.gelu(net.linear(normed, f"{name}.mlp.0"))
+    mean = net.linear(g.op("ReduceMean", active, axes=[1], keepdims=0), f"{name}.mlp.2")
+    return g.op("Add", g.op("ReduceMean", x, axes=[1], keepdims=0), mean)
+
+
+def follower(weights: Weights, dims: Dims) -> bytes:
+    """The decoder with its tokens given (`base.Follow`): `states` (1, T, D), `given` and `wanted` (N, n)."""
+    net, width, heads = Layers(weights), dims.n_text_state, dims.n_text_head
+    g = net.graph
+    states = g.input("states", np.float32, (1, "T", dims.n_audio_state))
+    given = g.input("given", np.int64, ("N", "n"))
+    wanted = g.input("wanted", np.int64, ("N", "n"))
+    embedding = weights.rows("decoder.token_embedding.weight")
+    table = g.op("DequantizeLinear", g.constant(embedding[0]), g.constant(embedding[1]), axis=0)
+    length = g.op("Shape", given, start=1, end=2)
+    positions = net.constant("decoder.positional_embedding")
+    here = g.op("Slice", positions, g.integers(0), length, g.integers(0))
+    x = g.op("Add", g.op("Gather", table, given, axis=0), here)
+    count = g.op("Shape", given, start=0, end=1)
+    shape = g.op("Concat", count, g.integers(1, 1), axis=0)
+    normed = net.norm(x, "decoder.blocks.0.attn_ln")
+    for i in range(dims.n_text_layer):
+        block = f"decoder.blocks.{i}"
+        own = net.self_attention(normed, f"{block}.attn", width, heads, causal=True)
+        x, normed = net.add_norm(x, own, f"{block}.cross_attn_ln")
+        # One window's keys and values, for every row.
+        k = g.op("Expand", net.linear(states, f"{block}.cross_attn.key"), shape)
+        v = g.op("Expand", net.linear(states, f"{block}.cross_attn.value"), shape)
+        heard = net.attention(net.linear(normed, f"{block}.cross_attn.query"), k, v, heads)
+        x, normed = net.add_norm(x, net.linear(heard, f"{block}.cross_attn.out"), f"{block}.mlp_ln")
+        after = "decoder.ln" if i + 1 == dims.n_text_layer else f"decoder.blocks.{i + 1}.attn_ln"
+        x, normed = net.add_norm(x, net.feed_forward(normed, f"{block}.mlp"), after)
+    logprobs = g.op("LogSoftmax", net.rows(normed, *embedding, None), axis=-1)
+    place = g.op("Unsqueeze", wanted, g.integers(2))
+    chosen = g.op("Squeeze", g.op("GatherElements", logprobs, place, axis=2), g.integers(2))
+    g.output("logprobs", chosen, np.float32, ("N", "n"))
+    return g.model()

@@ -1,0 +1,93 @@
+"""ONNX Runtime, for models of ours: starts without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from streamer.audio.mel import log_mel
+from streamer.backends import graphs
+from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for
+from streamer.backends.stored import StoredModel, Weights
+from streamer.errors import ModelError
+from streamer.nn.definition import WordsInfo
+from streamer.timebase import FRAME
+
+
+class OnnxNetwork:
+    """A model of ours. See `base.Network`; arrays are numpy's."""
+
+    def __init__(self, model: StoredModel, threads: int) -> None:
+        """Raises CheckpointError for weights that are not what the definition promises.
+
+        ModelError where ONNX Runtime is missing, or cannot run the model here.
+        """
+        info = model.info
+        self._dims, self._short = info.dims, info.context.short
+        weights = Weights.of(model.directory)
+        dims = info.dims
+        self._encoder = _session(graphs.encoder(weights, dims, info.tags is not None), threads)
+        self._tags = _session(graphs.tags(weights, dims, info.tags), threads) if info.tags else None
+        self._ctc = _session(graphs.ctc(weights, dims), threads) if info.ctc else None
+        asked = info.ctc is not None and (info.words or WordsInfo()).decoder > 0
+        self._follower = _session(graphs.follower(weights, dims), threads) if asked else None
+
+    @property
+    def follow(self) -> Follow | None:
+        """See Network. There is none where nobody would ask it."""
+        return self._follow if self._follower is not None else None
+
+    def context(self, samples: int) -> int:
+        """See Network."""
+        return context_for(samples, self._short)
+
+    def frames(self, samples: int) -> int:
+        """See Network."""
+        return samples // FRAME
+
+    def encode(self, clips: Sequence[Floats], length: int, pooled: bool, judged: bool) -> Encoded:
+        """See Network. It judges nothing."""
+        del judged
+        n_mels = self._dims.n_mels
+        mel = np.stack([log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips])
+        states, *layers = self._encoder.run(["states", "layers"] if pooled else ["states"], {"mel": mel})
+        return Encoded(states, layers[0] if layers else None, [()] * len(clips))
+
+    def tags(self, windows: Sequence[Floats]) -> Floats:
+        """See Network."""
+        assert self._tags is not None
+        scores: Floats = self._tags.run(None, {"layers": np.stack(windows)})[0]
+        return scores
+
+    def ctc(self, states: Floats) -> Floats:
+        """See Network."""
+        assert self._ctc is not None
+        logprobs: Floats = self._ctc.run(None, {"states": states})[0][0]
+        return logprobs
+
+    def _follow(self, states: Floats, given: Tokens, wanted: Tokens) -> Floats:
+        assert self._follower is not None
+        feeds = {"states": states, "given": given, "wanted": wanted}
+        logprobs: Floats = self._follower.run(None, feeds)[0]
+        return logprobs
+
+
+def _session(model: bytes, threads: int) -> Any:
+    """A graph, ready to run. Raises ModelError."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+    except ImportError as error:
+        raise ModelError(f"expected ONNX Runtime to be installed, found none that works: {error}") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Memory is kept for the longest pass that there was, and threads sleep between passes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+    except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
+        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot run the model: {error}") from error

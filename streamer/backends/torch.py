@@ -1,0 +1,154 @@
+"""The reference: every model that there is, in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamer.audio.mel import log_mel
+from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for
+from streamer.config import ModelConfig
+from streamer.nn.checkpoint import LoadedModel
+from streamer.nn.emotion import EmotionHead, LayersHead, token_frames
+from streamer.nn.frames import Frames
+from streamer.nn.speech import frames_of
+from streamer.nn.speech_checkpoint import LoadedSpeech
+from streamer.timebase import FRAME, TOKEN, ceil_to
+
+
+def choose_precision(config: ModelConfig) -> torch.dtype:
+    """bfloat16 where asked for, or where the processor multiplies it in hardware; else float32."""
+    if config.precision == "auto":
+        return torch.bfloat16 if _cpu_flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
+    return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            for line in info:
+                if line.startswith("flags"):
+                    return set(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return set()
+
+
+def network_of(model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> WhisperNetwork | SpeechNetwork:
+    """A checkpoint, computing in `dtype` from now on."""
+    if isinstance(model, LoadedModel):
+        return WhisperNetwork(model, dtype)
+    return SpeechNetwork(model, dtype)
+
+
+class WhisperNetwork:
+    """A Whisper. See `base.Network`."""
+
+    def __init__(self, model: LoadedModel, dtype: torch.dtype) -> None:
+        self._whisper = model.model.to(dtype).eval()
+        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
+        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
+        self._short, self._emotion = model.short_context, model.emotion
+
+    def context(self, samples: int) -> int:
+        """See Network. A checkpoint that was never trained on short contexts needs its full one."""
+        return context_for(samples, self._short)
+
+    def frames(self, samples: int) -> int:
+        """See Network."""
+        return samples // FRAME
+
+    @torch.inference_mode()
+    def encode(self, clips: Sequence[Floats], length: int, pooled: bool, judged: bool) -> Encoded:
+        """See Network."""
+        judged = judged and self._emotion is not None
+        n_mels = self._whisper.dims.n_mels
+        mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
+        encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled or judged)
+        if not judged or encoding.layers is None:
+            return Encoded(encoding.states, encoding.layers, [()] * len(clips))
+        tokens = [max(1, len(clip) // TOKEN) for clip in clips]
+        frames = token_frames(encoding.layers, tokens)
+        return Encoded(encoding.states, encoding.layers, _judge(self._emotion, frames))
+
+    @torch.inference_mode()
+    def tags(self, windows: Sequence[Tensor]) -> Floats:
+        """See Network."""
+        assert self._tags is not None
+        return _array(self._tags(torch.stack(list(windows))).float().sigmoid())
+
+    @torch.inference_mode()
+    def ctc(self, states: Tensor) -> Floats:
+        """See Network."""
+        assert self._ctc is not None
+        return _array(self._ctc(states)[0].float().log_softmax(-1))
+
+    @torch.inference_mode()
+    def follow(self, states: Tensor, given: Tokens, wanted: Tokens) -> Floats:
+        """See Network."""
+        rows = states.expand(len(given), -1, -1)
+        logits: Tensor = self._whisper.decoder(torch.from_numpy(given).to(states.device), rows)
+        chosen = torch.from_numpy(wanted).to(states.device)[..., None]
+        return _array(logits.float().log_softmax(-1).gather(-1, chosen)[..., 0])
+
+
+class SpeechNetwork:
+    """A wav2vec 2.0 or one of its like. See `base.Network`."""
+
+    follow = None
+    """It has no decoder."""
+
+    def __init__(self, model: LoadedSpeech, dtype: torch.dtype) -> None:
+        self._encoder = model.encoder.to(dtype).eval()
+        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
+        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
+        self._emotion = model.emotion
+        self._judges_tokens = model.emotion is not None and isinstance(model.emotion.head, LayersHead)
+        if model.emotion is not None and not self._judges_tokens:
+            model.emotion.head.to(dtype)
+
+    def context(self, samples: int) -> int:
+        """See Network. It needs none: this is only what may share a batch."""
+        return ceil_to(samples, BUCKET)
+
+    def frames(self, samples: int) -> int:
+        """See Network."""
+        return frames_of(samples)
+
+    @torch.inference_mode()
+    def encode(self, clips: Sequence[Floats], length: int, pooled: bool, judged: bool) -> Encoded:
+        """See Network; each clip is as long as it is."""
+        del length
+        frames = self._encoder(clips)
+        layers = frames.tokens() if pooled or (judged and self._judges_tokens) else None
+        read = frames
+        if layers is not None and self._judges_tokens:
+            read = token_frames(layers, [max(1, len(clip) // TOKEN) for clip in clips])
+        return Encoded(frames.states, layers, _judge(self._emotion if judged else None, read))
+
+    @torch.inference_mode()
+    def tags(self, windows: Sequence[Tensor]) -> Floats:
+        """See Network."""
+        assert self._tags is not None
+        return _array(self._tags(torch.stack(list(windows))).float().sigmoid())
+
+    @torch.inference_mode()
+    def ctc(self, states: Tensor) -> Floats:
+        """See Network."""
+        assert self._ctc is not None
+        return _array(self._ctc(states)[0].float().log_softmax(-1))
+
+
+def _judge(emotion: EmotionHead | None, frames: Frames) -> list[tuple[float, ...]]:
+    """How each clip was said; nothing without a head for that."""
+    if emotion is None:
+        return [()] * len(frames.lengths)
+    return [tuple(row) for row in emotion.scores(frames).tolist()]
+
+
+def _array(values: Tensor) -> Floats:
+    array: Floats = values.cpu().numpy()
+    return array

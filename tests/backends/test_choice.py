@@ -1,0 +1,126 @@
+"""What computes: who can, who was quicker, and how long that is believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamer.backends import choice
+from streamer.backends.choice import VERDICTS, Verdict, choose, fit
+from streamer.backends.stored import StoredModel
+from streamer.config import ModelConfig
+from streamer.engine import load_engine
+from streamer.nn.checkpoint import LoadedModel
+from tests.tiny import save_tiny, tiny_model
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STREAMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choice, "SECONDS", 1.0)
+    monkeypatch.setattr(choice, "ROUNDS", 1)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "model")
+
+
+def asked(folder: Path, **settings: Any) -> ModelConfig:
+    return ModelConfig(name=str(folder), threads=1, **settings)
+
+
+def measured(caplog: pytest.LogCaptureFixture) -> int:
+    return sum("once: a few seconds" in record.message for record in caplog.records)
+
+
+def test_a_verdict_is_kept_until_the_model_or_what_computes_changes(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    first = choose(asked(folder), "auto", 1)
+    kept = json.loads((cache / VERDICTS).read_text())
+    assert [Verdict(**one).onnx for one in kept.values()] == [first is not None]
+    assert (choose(asked(folder), "auto", 1) is None) == (first is None)
+    assert measured(caplog) == 1
+    choose(asked(folder), "auto", 2)
+    assert measured(caplog) == 2
+    save_tiny(folder, tiny_model(seed=1))
+    choose(asked(folder), "auto", 1)
+    assert measured(caplog) == 3
+    monkeypatch.setattr(choice, "_version", lambda package: f"another {package}")
+    choose(asked(folder), "auto", 1)
+    assert measured(caplog) == 4
+    assert len(json.loads((cache / VERDICTS).read_text())) == 4
+
+
+def test_a_cache_that_says_nothing_or_cannot_be_written_is_no_obstacle(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    cache.mkdir()
+    (cache / VERDICTS).write_text("[")
+    choose(asked(folder), "auto", 1)
+    (cache / VERDICTS).unlink()
+    (cache / VERDICTS).mkdir()
+    choose(asked(folder), "auto", 1)
+    assert measured(caplog) == 2
+    assert "cannot write" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "onnx"),
+    [
+        (Verdict(10.0, 5.0, 0.001), True),
+        (Verdict(10.0, 10.5, 0.001), True),
+        (Verdict(10.0, 12.0, 0.001), False),
+        (Verdict(10.0, 5.0, 0.2), False),
+    ],
+)
+def test_neither_much_slower_nor_different_is_taken(verdict: Verdict, onnx: bool) -> None:
+    assert verdict.onnx is onnx
+
+
+def test_what_was_chosen_before_is_taken_at_its_word(folder: Path, cache: Path) -> None:
+    choose(asked(folder), "auto", 1)
+    (key,) = json.loads((cache / VERDICTS).read_text())
+    for ms, onnx in ((1.0, True), (100.0, False)):
+        (cache / VERDICTS).write_text(json.dumps({key: {"torch_ms": 10.0, "onnx_ms": ms, "apart": 0.0}}))
+        engine = load_engine(asked(folder), backend="auto")
+        assert isinstance(engine.model, StoredModel) is onnx
+
+
+def test_torch_is_torch(folder: Path) -> None:
+    assert isinstance(load_engine(asked(folder), backend="torch").model, LoadedModel)
+    assert isinstance(load_engine(asked(folder), backend="onnx").model, StoredModel)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"precision": "fp32"}, "model.precision is 'fp32'"),
+        ({"decoder": "attention"}, "the decoder of tiny writes"),
+        ({"tags": "tiny_ori"}, "a tag head of its own"),
+    ],
+)
+def test_what_onnx_runtime_cannot_do_is_left_to_torch(
+    settings: dict[str, str], reason: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = fit(asked(folder, **settings))
+    assert isinstance(found, str)
+    assert reason in found
+    assert choose(asked(folder, **settings), "onnx", 1) is None
+    assert reason in caplog.text
+    assert "torch computes" in caplog.text
+
+
+def test_other_models_are_torchs(tmp_path: Path) -> None:
+    assert isinstance(fit(ModelConfig(name="none-such")), str)
+    assert isinstance(fit(asked(save_tiny(tmp_path / "a", tiny_model(decoder="attention")))), str)
+    without = replace(tiny_model(), ctc=None)
+    assert isinstance(fit(asked(save_tiny(tmp_path / "b", without), decoder="ctc")), str)
