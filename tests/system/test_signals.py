@@ -63,6 +63,6 @@ def test_what_a_client_is_pushing_gets_its_final_too(tiny: Path) -> None:
         assert [round(final["end"], 1) for final in finals] == [2.0]
 
     # Random weights are sure of nothing and look anywhere: reason enough not to show their text.
-    believing = {"guards.enabled": "false", "live.policy": "off"}
+    believing = {"guards.enabled": "false", "live.policy": "off", "live.tail": "0"}
     with Process("run", "--source", "none=http://127.0.0.1:9/", model=tiny, settings=believing) as daemon:
         asyncio.run(story(daemon))
