@@ -139,7 +139,7 @@ class GuardsConfig(Section):
     """Suppressed is what has a mean token probability below this."""
     compression: Annotated[float, Field(gt=1)] = 2.4
     """Suppressed is what compresses by more than this: it repeats itself."""
-    speech: Annotated[float, Field(ge=0, le=1)] = 0.5
+    speech: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Suppressed is what the tag head never took for speech with a score from this on …"""
     sound: Annotated[float, Field(ge=0, le=1)] = 0.5
     """… while it took it for something else with a score from this on."""

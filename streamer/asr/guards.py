@@ -19,6 +19,9 @@ that the voice detector let through of 120 recordings of sounds and 6 of noise (
 branch made 2 texts, and these rules leave none of them (1 without the tag head). Its decoder made 178 texts
 over 80 of these recordings and the noise; they leave none (1 without the tag head). All 64 texts over AN4 and
 LibriSpeech stay, and of the decoder's 45 all but one, which was wrong.
+
+`speech` was raised from 0.5 to 0.6 for the bundled model of today: a sneeze that was written as "three" no
+longer is, and AN4's test set through the daemon has the same 2.6 % of wrong words.
 """
 
 from __future__ import annotations
