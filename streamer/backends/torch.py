@@ -44,13 +44,32 @@ def network_of(model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> Whisper
     return SpeechNetwork(model, dtype)
 
 
-class WhisperNetwork:
+class _Heads:
+    """What every encoder has on it."""
+
+    def __init__(self, model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> None:
+        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
+        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
+
+    @torch.inference_mode()
+    def tags(self, windows: Sequence[Tensor]) -> Floats:
+        """See Network."""
+        assert self._tags is not None
+        return _array(self._tags(torch.stack(list(windows))).float().sigmoid())
+
+    @torch.inference_mode()
+    def ctc(self, states: Tensor) -> Floats:
+        """See Network."""
+        assert self._ctc is not None
+        return _array(self._ctc(states)[0].float().log_softmax(-1))
+
+
+class WhisperNetwork(_Heads):
     """A Whisper. See `base.Network`."""
 
     def __init__(self, model: LoadedModel, dtype: torch.dtype) -> None:
         self._whisper = model.model.to(dtype).eval()
-        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
-        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
+        super().__init__(model, dtype)
         self._short, self._emotion = model.short_context, model.emotion
 
     def context(self, samples: int) -> int:
@@ -75,18 +94,6 @@ class WhisperNetwork:
         return Encoded(encoding.states, encoding.layers, _judge(self._emotion, frames))
 
     @torch.inference_mode()
-    def tags(self, windows: Sequence[Tensor]) -> Floats:
-        """See Network."""
-        assert self._tags is not None
-        return _array(self._tags(torch.stack(list(windows))).float().sigmoid())
-
-    @torch.inference_mode()
-    def ctc(self, states: Tensor) -> Floats:
-        """See Network."""
-        assert self._ctc is not None
-        return _array(self._ctc(states)[0].float().log_softmax(-1))
-
-    @torch.inference_mode()
     def follow(self, states: Tensor, given: Tokens, wanted: Tokens) -> Floats:
         """See Network."""
         rows = states.expand(len(given), -1, -1)
@@ -95,7 +102,7 @@ class WhisperNetwork:
         return _array(logits.float().log_softmax(-1).gather(-1, chosen)[..., 0])
 
 
-class SpeechNetwork:
+class SpeechNetwork(_Heads):
     """A wav2vec 2.0 or one of its like. See `base.Network`."""
 
     follow = None
@@ -103,8 +110,7 @@ class SpeechNetwork:
 
     def __init__(self, model: LoadedSpeech, dtype: torch.dtype) -> None:
         self._encoder = model.encoder.to(dtype).eval()
-        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
-        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
+        super().__init__(model, dtype)
         self._emotion = model.emotion
         self._judges_tokens = model.emotion is not None and isinstance(model.emotion.head, LayersHead)
         if model.emotion is not None and not self._judges_tokens:
@@ -128,18 +134,6 @@ class SpeechNetwork:
         if layers is not None and self._judges_tokens:
             read = token_frames(layers, [max(1, len(clip) // TOKEN) for clip in clips])
         return Encoded(frames.states, layers, _judge(self._emotion if judged else None, read))
-
-    @torch.inference_mode()
-    def tags(self, windows: Sequence[Tensor]) -> Floats:
-        """See Network."""
-        assert self._tags is not None
-        return _array(self._tags(torch.stack(list(windows))).float().sigmoid())
-
-    @torch.inference_mode()
-    def ctc(self, states: Tensor) -> Floats:
-        """See Network."""
-        assert self._ctc is not None
-        return _array(self._ctc(states)[0].float().log_softmax(-1))
 
 
 def _judge(emotion: EmotionHead | None, frames: Frames) -> list[tuple[float, ...]]:

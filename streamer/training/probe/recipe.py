@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -114,8 +114,9 @@ def _probed(
         job = bar.add_task(f"probes of {name}", total=(count + 1) * len(task.parts))
 
         def run(x: NDArray[np.float32]) -> tuple[Measures, NDArray[np.float32]]:
-            done: Callable[[], None] = lambda: bar.advance(job)  # noqa: E731
-            told, shares = cross_validate(x, task.truth, task.parts, task.n_label, config, done)
+            told, shares = cross_validate(
+                x, task.truth, task.parts, task.n_label, config, lambda: bar.advance(job)
+            )
             return task.measured(told), shares
 
         summed, shares = run(features)
