@@ -31,7 +31,7 @@ from streamer.events import (
     Word,
 )
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
-from streamer.tagging.detector import SPEECH, Change, Detector, Onset, top_k
+from streamer.tagging.detector import SILENCE, SPEECH, Change, Detector, Onset, top_k
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, ceil_to, to_samples, to_seconds
 
 if TYPE_CHECKING:  # torch is for whom it is needed
@@ -86,6 +86,7 @@ class Track:
         self._opinion: tuple[int, Opinion] | None = None
         """The tag head's of an utterance, by its number."""
         self._speech = np.array([label.name in SPEECH for label in model.labels], bool)
+        self._sound = np.array([label.name not in SPEECH | {SILENCE} for label in model.labels], bool)
 
     def request(self, p: Pass) -> Request | None:
         """What the engine shall do for a pass that needs it; None where nothing of it is wanted any more.
@@ -171,8 +172,8 @@ class Track:
                 tags=top_k(scores, self._labels, self._config.sounds.top_k),
             )
             yield from map(self._change, self._detector.push(start, end, scores))
-            if p.has_text and self._speech.any() and not self._speech.all():
-                speech, sound = float(scores[self._speech].max()), float(scores[~self._speech].max())
+            if p.has_text and self._speech.any() and self._sound.any():
+                speech, sound = float(scores[self._speech].max()), float(scores[self._sound].max())
                 before = self._opinion_of(p) or Opinion()
                 self._opinion = (p.utterance, before.and_also(speech, sound))
 

@@ -493,6 +493,15 @@ def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
     assert said == {"music": ("", {"sound": 1}), "talk": ("ab cd", {})}
 
 
+def test_silence_in_the_tag_heads_ears_takes_no_words_away() -> None:
+    """Someone who speaks softly is not to lose their captions; silence by itself gives no text."""
+    labels = (LABELS[0], Label("Silence", "/m/028v0c"), Label("Speech", "/m/09x0r"))
+    track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
+    final = do(track, a_pass(Kind.FINAL, 0, 2.0, 1), "-ab- cd", scores=(0.0, 0.9, 0.1))[-1]
+    assert isinstance(final, TranscriptFinal)
+    assert final.text == "ab cd"
+
+
 def test_words_are_on_the_streams_clock() -> None:
     track = make()
     words = [TimedWord("ab", 10, 20, 0.51234), TimedWord("cd", 45, 99, 1.0)]

@@ -63,6 +63,9 @@ SPEECH = frozenset(
 )
 """AudioSet's names for people talking: sounds only where the configuration says so."""
 
+SILENCE = "Silence"
+"""AudioSet's name for nothing to be heard: no sound, unless the configuration gives it a threshold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Onset:
@@ -147,8 +150,8 @@ class Detector:
             )
         if config.threshold is not None:
             self._thresholds[:] = config.threshold
-        if not config.speech:
-            self._thresholds[[label.name in SPEECH for label in self._labels]] = np.inf
+        unheard = {SILENCE} if config.speech else SPEECH | {SILENCE}
+        self._thresholds[[label.name in unheard for label in self._labels]] = np.inf
         self._cooldowns = np.full(len(self._labels), to_samples(config.cooldown), np.int64)
         for index, label in own.items():
             if label.threshold is not None:

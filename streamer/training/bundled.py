@@ -51,10 +51,8 @@ WORDS = "words.safetensors"
 REPLAY = 600
 """Windows that the sound head remembers, for labels that are added to it (`train tags --add`)."""
 FOLDS = 5
-MADE = 12
-"""Windows of each sound from formulas for each round of views."""
-TALK = 600
-"""Windows of speech alone for each round of views."""
+SCENES = WindowConfig(background=0.5, talk=300, empty=60, made=6)
+"""What the sound head sees for each round of views: half of the recordings somewhere in background."""
 
 
 def held_out_speakers(clips: list[Clip], group: str = "librispeech-dev-clean") -> set[str]:
@@ -295,7 +293,7 @@ class BundledRecipe:
         clips = [clip if clip.group == c.sound_test else replace(clip, fold=0) for clip in clips]
         clips = draw_folds(clips, FOLDS, c.seed)
         talk = [speech.clips[i] for i in self._training_clips(speech)]
-        views = WindowConfig(views=c.tag_rounds, made=MADE, talk=TALK)
+        views = replace(SCENES, views=c.tag_rounds)
         windows, _ = plan(Planner(Packed(sounds, speech), clips, talk, views, c.seed))
         encoder = of_whisper(whisper, "bundled", short=True)
         shape = (encoder.info.n_layer, encoder.info.n_state)

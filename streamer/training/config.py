@@ -73,7 +73,7 @@ class BundledConfig:
     text_layer: int = 2
     text_head: int = 4
     seed: int = 0
-    tag_rounds: int = 3
+    tag_rounds: int = 6
     """Random views of each recorded sound."""
     speech: SpeechConfig = field(default_factory=SpeechConfig)
     words: WordsConfig = field(default_factory=WordsConfig)

@@ -67,6 +67,19 @@ def test_an_event_at_the_very_start() -> None:
     assert abs(offset.end - seconds(1.0)) <= HOP
 
 
+def test_speech_and_silence_are_no_sounds_unless_they_are_wanted() -> None:
+    labels = (Label("Speech", ""), Label("Silence", ""), Label("Dog", ""))
+
+    def started(**config: Any) -> set[str]:
+        one = Detector(labels, (0.5, 0.5, 0.5), SoundsConfig(**config))
+        changes = [c for s, e in windows(seconds(8)) for c in one.push(s, e, [0.9, 0.9, 0.9])]
+        return {change.label.name for change in changes if isinstance(change, Onset)}
+
+    assert started() == {"Dog"}
+    assert started(speech=True) == {"Dog", "Speech"}
+    assert started(labels={"Silence": LabelConfig(threshold=0.5)}) == {"Dog", "Silence"}
+
+
 def test_one_window_is_not_enough() -> None:
     one = detector(confirm=2)
     assert one.push(0, HOP, [0.9, 0, 0]) == []

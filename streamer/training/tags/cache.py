@@ -1,8 +1,8 @@
 """Pooled features on disk, so that the encoder hears every window once.
 
 For each number of tokens T two files that only grow: `T.f16`, rows (L, T, D) of float16 that are read
-through a memory map, and `T.rows`, for each row 16 bytes of the window's digest and one that says whether
-its recording could be heard in it. A row counts once both files hold all of it; what a kill left behind
+through a memory map, and `T.rows`, for each row 16 bytes of the window's digest and one for
+what was `Noticed` of it. A row counts once both files hold all of it; what a kill left behind
 that is not is cut off. One folder for each encoder, precision and context: another gives another folder.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import StreamerError
+
+
+class Noticed(IntFlag):
+    """What a window's samples showed when they were encoded."""
+
+    HEARD = 1
+    """The recording that it is of can be heard in it."""
+    SILENT = 2
+    """Nothing at all can be heard in it."""
+
 
 DIGEST = 16
 _ROW = DIGEST + 1
@@ -34,7 +45,7 @@ class FeatureCache:
         if about is not None:
             (self.folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         self._rows: dict[int, dict[bytes, int]] = {}
-        self._heard: dict[int, list[bool]] = {}
+        self._noticed: dict[int, list[int]] = {}
         for path in self.folder.glob("*.rows"):
             if path.stem.isdigit():
                 self._read(int(path.stem))
@@ -49,7 +60,7 @@ class FeatureCache:
         content = rows.read_bytes()[: count * _ROW]
         records = [content[i : i + _ROW] for i in range(0, len(content), _ROW)]
         self._rows[tokens] = {record[:DIGEST]: i for i, record in enumerate(records)}
-        self._heard[tokens] = [bool(record[DIGEST]) for record in records]
+        self._noticed[tokens] = [record[DIGEST] for record in records]
 
     def _paths(self, tokens: int) -> tuple[Path, Path]:
         return self.folder / f"{tokens}.rows", self.folder / f"{tokens}.f16"
@@ -87,30 +98,30 @@ class FeatureCache:
             yield
 
     def append(
-        self, tokens: int, digests: Sequence[bytes], heard: Sequence[bool], values: NDArray[np.float16]
+        self, tokens: int, digests: Sequence[bytes], noticed: Sequence[int], values: NDArray[np.float16]
     ) -> None:
         """Add rows, values (B, L, T, D); within `filling`."""
         rows, data = self._paths(tokens)
         known = self._rows.setdefault(tokens, {})
-        flags = self._heard.setdefault(tokens, [])
+        flags = self._noticed.setdefault(tokens, [])
         count = len(flags)
         with data.open("ab") as file:
             file.truncate(count * self._bytes(tokens))
             file.write(np.ascontiguousarray(values, np.float16).tobytes())
         with rows.open("ab") as file:
             file.truncate(count * _ROW)
-            file.write(b"".join(d + bytes([h]) for d, h in zip(digests, heard, strict=True)))
-        for i, (digest, flag) in enumerate(zip(digests, heard, strict=True)):
+            file.write(b"".join(d + bytes([flag]) for d, flag in zip(digests, noticed, strict=True)))
+        for i, (digest, flag) in enumerate(zip(digests, noticed, strict=True)):
             known[digest] = count + i
-            flags.append(bool(flag))
+            flags.append(flag)
 
-    def find(self, tokens: int, digests: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The windows' rows, and whether their recordings can be heard. KeyError for one that has none."""
+    def find(self, tokens: int, digests: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """The windows' rows, and what was `Noticed` of each. KeyError for one that has none."""
         rows = np.array([self._rows[tokens][digest] for digest in digests], np.int64)
-        return rows, np.array([self._heard[tokens][row] for row in rows], np.bool_)
+        return rows, np.array([self._noticed[tokens][row] for row in rows], np.uint8)
 
     def values(self, tokens: int) -> NDArray[np.float16]:
         """All rows of a length, (N, L, T, D), mapped from disk."""
         layers, width = self.shape
-        count = len(self._heard[tokens])
+        count = len(self._noticed[tokens])
         return np.memmap(self._paths(tokens)[1], np.float16, "r", shape=(count, layers, tokens, width))

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from streamer.errors import StreamerError
 from streamer.training import bars
-from streamer.training.tags.cache import FeatureCache
+from streamer.training.tags.cache import FeatureCache, Noticed
 from streamer.training.tags.encoders import FrozenEncoder
-from streamer.training.tags.names import SPEECH
+from streamer.training.tags.names import SILENCE, SPEECH
+from streamer.training.tags.pieces import SILENT, Audio, loudest
 from streamer.training.tags.tables import Skipped
-from streamer.training.tags.windows import Audio, Planner, Window
+from streamer.training.tags.windows import Planner, Window
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def fill_cache(
         if not missing:
             return []
         skipped: dict[str, Skipped] = {}
-        waiting: dict[int, list[tuple[bytes, bool, Audio]]] = {}
+        waiting: dict[int, list[tuple[bytes, int, Audio]]] = {}
         with bars.progress(progress) as bar:
             task = bar.add_task("sound features", total=len(missing))
             for digest, window in missing.items():
@@ -101,7 +102,7 @@ def fill_cache(
                     skipped[window.origin] = Skipped(window.origin or window.key, str(error))
                     continue
                 group = waiting.setdefault(window.tokens, [])
-                group.append((digest, heard, samples))
+                group.append((digest, _noticed(samples, heard), samples))
                 if len(group) == batch:
                     _encode(encoder, cache, window.tokens, waiting.pop(window.tokens))
             for tokens, group in waiting.items():
@@ -110,10 +111,14 @@ def fill_cache(
 
 
 def _encode(
-    encoder: FrozenEncoder, cache: FeatureCache, tokens: int, group: Sequence[tuple[bytes, bool, Audio]]
+    encoder: FrozenEncoder, cache: FeatureCache, tokens: int, group: Sequence[tuple[bytes, int, Audio]]
 ) -> None:
-    digests, heard, samples = zip(*group, strict=True)
-    cache.append(tokens, digests, heard, encoder.features(samples))
+    digests, noticed, samples = zip(*group, strict=True)
+    cache.append(tokens, digests, noticed, encoder.features(samples))
+
+
+def _noticed(samples: Audio, heard: bool) -> int:
+    return (Noticed.HEARD if heard else 0) | (Noticed.SILENT if loudest(samples) < SILENT else 0)
 
 
 def read_features(cache: FeatureCache, windows: Sequence[Window], labels: Sequence[str]) -> list[Features]:
@@ -124,10 +129,12 @@ def read_features(cache: FeatureCache, windows: Sequence[Window], labels: Sequen
         group = [w for w in windows if w.tokens == tokens and cache.has(tokens, w.digest)]
         if not group:
             continue
-        rows, heard = cache.find(tokens, [w.digest for w in group])
+        rows, noticed = cache.find(tokens, [w.digest for w in group])
         targets = np.zeros((len(group), len(labels)), np.bool_)
-        for row, (window, audible) in enumerate(zip(group, heard, strict=True)):
-            for name in (*window.labels, *(window.source if audible else ())):
+        for row, (window, seen) in enumerate(zip(group, noticed, strict=True)):
+            # What nobody can hear is silence, whatever it was meant to be.
+            heard = window.source if seen & Noticed.HEARD else ()
+            for name in (SILENCE,) if seen & Noticed.SILENT else (*window.labels, *heard):
                 if name in column:
                     targets[row, column[name]] = True
         fold = np.array([w.fold for w in group], np.int64)

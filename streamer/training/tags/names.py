@@ -8,6 +8,7 @@ from functools import lru_cache
 from streamer.errors import StreamerError
 from streamer.labels import Label
 from streamer.resources import nearest
+from streamer.tagging.detector import SILENCE
 from streamer.tagging.labels import by_id, by_name
 from streamer.training.sounds import MAKERS
 
@@ -31,7 +32,7 @@ ESC50 = {
 """One AudioSet name for each ESC-50 class."""
 
 SPEECH = "Speech"
-LABELS: tuple[str, ...] = tuple(sorted({SPEECH, *ESC50.values(), *MAKERS}))
+LABELS: tuple[str, ...] = tuple(sorted({SPEECH, SILENCE, *ESC50.values(), *MAKERS}))
 """What the bundled model hears."""
 
 

@@ -44,7 +44,7 @@ from streamer.training.tags.folds import (
     only_folds,
     run_fits,
 )
-from streamer.training.tags.names import SPEECH, in_order
+from streamer.training.tags.names import SILENCE, SPEECH, in_order
 from streamer.training.tags.outcome import Outcome, Prepared
 from streamer.training.tags.readers import TEST_FOLD, Dataset, draw_folds, read_data, spread_folds
 from streamer.training.tags.replay import save_replay
@@ -121,7 +121,7 @@ class TagsRecipe:
         notes = [f"the label {name!r} is left out: none of its recordings can be read" for name in lost]
         labels = [label for label in dataset.labels if count[label.name]]
         if self.config.windows.made:
-            labels += [by_name(name) or Label(name) for name in MAKERS]
+            labels += [by_name(name) or Label(name) for name in (*MAKERS, SILENCE)]
         if not labels:
             raise StreamerError("expected recordings with labels, found none: there is nothing to learn")
         ordered = in_order(labels)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.errors import StreamerError
 from streamer.timebase import SAMPLE_RATE, TOKEN
@@ -25,17 +24,14 @@ from streamer.training.augment import mix
 from streamer.training.corpus import Clip, Pack
 from streamer.training.sounds import MAKERS
 from streamer.training.tags.names import SPEECH
+from streamer.training.tags.pieces import SHORTEST, SILENT, Audio, crop, level, pieces_of, placed
 
-Audio = NDArray[np.float32]
-
-SHORTEST = 4
-"""Tokens of the shortest window (1.6 s): shorter recordings are padded with silence."""
 PAUSED = 0.5
 """Share of the windows of speech in which people pause."""
+LEAST_PLACED = 0.25
+"""Part of a window that a recording takes up at least, where it is placed in background."""
 LONGEST_PAUSE = 2.0
 """Seconds of silence between two things that are said."""
-HEARD = 0.2
-"""Part of a recording's loudest 100 ms that a piece must reach for the recording's labels to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +47,11 @@ class WindowConfig:
     speech: float = 0.4
     """Share of views with speech over them, where the data has speech without other labels."""
     background: float = 0.0
-    """Share of the other views with background under them, where the data has recordings without labels."""
+    """Share of all views that are a piece somewhere in background, where the data has recordings of that."""
     talk: int = 105
     """Windows of speech for each round of views, where the data has some."""
     empty: int = 45
-    """Windows without a label for each round of views: background, hiss, silence."""
+    """Windows without a sound for each round of views: background, and hiss or silence."""
     made: int = 0
     """Windows of each sound from formulas (streamer/training/sounds.py) for each round of views."""
 
@@ -179,37 +175,10 @@ def _generator(key: str) -> np.random.Generator:
     )
 
 
-def crop(audio: Audio, n: int, rng: np.random.Generator) -> tuple[Audio, bool]:
-    """A random piece of n samples, and whether it holds a fair part of the recording's loudness."""
-    if len(audio) < n:
-        audio = np.pad(audio, (0, n - len(audio)))
-    start = int(rng.integers(0, len(audio) - n + 1))
-    piece = audio[start : start + n]
-    return piece, bool(loudest(piece) > HEARD * loudest(audio))
-
-
-def loudest(audio: Audio) -> float:
-    """RMS of the loudest 100 ms."""
-    if len(audio) < 1600:
-        audio = np.pad(audio, (0, 1600 - len(audio)))
-    whole = audio[: len(audio) // 1600 * 1600].reshape(-1, 1600)
-    return float(np.sqrt((whole**2).mean(axis=1).max()))
-
-
-def level(audio: Audio, rng: np.random.Generator) -> Audio:
-    """At a random peak from -30 to -1 dB of full scale."""
-    peak = float(np.abs(audio).max()) or 1.0
-    return audio * np.float32(10 ** (rng.uniform(-30, -1) / 20) / peak)
-
-
-def pieces_of(length: int, longest: int) -> list[tuple[int, int]]:
-    """Where a recording of `length` samples is cut: whole, to the token, or in pieces of `longest`.
-
-    A piece (start, end) is at least SHORTEST tokens long, so the end may lie beyond the recording.
-    """
-    if length <= longest:
-        return [(0, max(length // TOKEN, SHORTEST) * TOKEN)]
-    return [(start, start + longest) for start in range(0, length - longest + 1, longest)]
+def _generator(key: str) -> np.random.Generator:
+    return np.random.default_rng(
+        int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    )
 
 
 class Planner:
@@ -253,16 +222,19 @@ class Planner:
         n = self._length(rng)
         over = self._some(self._speech, rng, 4) if rng.random() < self.config.speech else []
         under = self._some(self._background, rng, 1)
-        under = under if not over and rng.random() < self.config.background else []
+        under = under if rng.random() < self.config.background else []
         key = f"view|{identity}|{number}|{n}|{self._settings}|{self._names(over)}|{self._names(under)}"
 
         def view() -> tuple[Audio, bool]:
             rng = _generator(key)
-            piece, heard = crop(self.recordings.audio(clip), n, rng)
+            # Out there a sound begins and ends within what a window sees, and is seldom alone.
+            m = round(n * rng.uniform(LEAST_PLACED, 1)) if under else n
+            piece, heard = crop(self.recordings.audio(clip), m, rng)
+            if under:
+                ground = crop(self.recordings.audio(under[0]), n, rng)[0]
+                piece = placed(piece, ground, float(rng.uniform(0, 20)), rng)
             if over:
                 piece = mix(self._joined(over, n, rng), piece, float(rng.uniform(-5, 12)), rng)
-            elif under:
-                piece = mix(piece, self.recordings.audio(under[0]), float(rng.uniform(0, 20)), rng)
             return level(piece, rng), heard
 
         labels = (SPEECH,) if over else ()
@@ -323,20 +295,19 @@ class Planner:
     def _empty(self, number: int) -> Window:
         rng = _generator(f"plan|empty|{number}|{self._settings}")
         n = self._length(rng)
-        under = self._some(self._background, rng, 1)
-        key = f"empty|{number}|{n}|{self._settings}|{self._names(under)}"
+        under = self._some(self._background, rng, 1) if number % 2 == 0 else []
+        # Loud hiss is a sound of its own where there are sounds from formulas.
+        loud = SILENT if self.config.made else 0.03
+        key = f"empty|{number}|{n}|{loud}|{self._settings}|{self._names(under)}"
 
         def empty() -> tuple[Audio, bool]:
             rng = _generator(key)
             if under:
-                piece = crop(self.recordings.audio(under[0]), n, rng)[0] * np.float32(
-                    10 ** rng.uniform(-2.5, 0)
-                )
-            else:
-                # From digital silence to a loud hiss, so that neither is taken for a sound.
-                loud = 0.0 if number % 4 == 0 else 10 ** rng.uniform(-5, -1.5)
-                piece = (loud * rng.standard_normal(n)).astype(np.float32)
-            return piece, True
+                piece = crop(self.recordings.audio(under[0]), n, rng)[0]
+                return piece * np.float32(10 ** rng.uniform(-2.5, 0)), True
+            # From digital silence to a hiss, so that neither is taken for a sound.
+            rms = 0.0 if number % 8 == 1 else 1e-5 * (loud / 1e-5) ** rng.uniform()
+            return (rms * rng.standard_normal(n)).astype(np.float32), True
 
         return Window(key, n, (), (), 0, -1, "", empty)
 

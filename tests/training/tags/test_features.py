@@ -10,7 +10,8 @@ from streamer.training.corpus import Clip
 from streamer.training.tags.cache import FeatureCache
 from streamer.training.tags.encoders import FrozenEncoder
 from streamer.training.tags.features import fill_cache, label_counts, plan, read_features
-from streamer.training.tags.names import SPEECH
+from streamer.training.tags.names import SILENCE, SPEECH
+from streamer.training.tags.pieces import SILENT, loudest
 from streamer.training.tags.windows import Files, Planner, WindowConfig
 from tests.training.corpora import noise, tone, write_wav
 from tests.training.tags.tools import encoder, two_classes
@@ -77,6 +78,29 @@ def test_transcribed_speech_is_material_and_has_no_windows_of_its_own(tmp_path: 
     assert not [w for w in windows if w.origin]
     labelled = replace(said, text=None)
     assert [w for w in plan(Planner(Files(), [labelled], (), CONFIG, 0))[0] if w.origin]
+
+
+def test_what_nobody_can_hear_is_silence(tmp_path: Path) -> None:
+    frozen = encoder()
+    write_wav(tmp_path / "dog.wav", np.concatenate([tone(0.4, 300), np.zeros(64000, np.float32)]))
+    write_wav(tmp_path / "hum.wav", tone(5.0, 60))
+    clips = [
+        Clip("dog", str(tmp_path / "dog.wav"), "x", labels=("Dog",), fold=1),
+        Clip("hum", str(tmp_path / "hum.wav"), "x", fold=1),
+    ]
+    windows, _ = plan(Planner(Files(), clips, (), replace(CONFIG, views=10), 0))
+    cache = cache_of(tmp_path / "cache", frozen)
+    fill_cache(frozen, windows, cache, progress=False)
+    labels = ["Dog", SILENCE]
+    silent = {w.key: loudest(w.render()[0]) < SILENT for w in windows}
+    assert sum(silent[w.key] for w in windows if w.source) > 1  # views of the recording's quiet end
+    for w in windows:
+        (one,) = read_features(cache, [w], labels)
+        said = {name for name, true in zip(labels, one.targets[0], strict=True) if true}
+        if silent[w.key]:
+            assert said == {SILENCE}
+        elif "Dog" in w.source:
+            assert said == ({"Dog"} if w.render()[1] else set())
 
 
 class Killed(BaseException):
