@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from streamer.errors import StreamerError
+from streamer.tagging.detector import SILENCE
 from streamer.training import bars
 from streamer.training.tags.cache import FeatureCache, Noticed
 from streamer.training.tags.encoders import FrozenEncoder
-from streamer.training.tags.names import SILENCE, SPEECH
+from streamer.training.tags.names import SPEECH
 from streamer.training.tags.pieces import SILENT, Audio, loudest
 from streamer.training.tags.tables import Skipped
 from streamer.training.tags.windows import Planner, Window

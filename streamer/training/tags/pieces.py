@@ -14,7 +14,7 @@ SHORTEST = 4
 HEARD = 0.2
 """Part of a recording's loudest 100 ms that a piece must reach for the recording's labels to hold."""
 SILENT = 1e-3
-"""RMS of 100 ms below which there is nothing to hear: `sounds.silence_db`, where the daemon stops listening."""
+"""RMS of 100 ms below which there is nothing to hear: -60 dB, as the daemon has it (`sounds.silence_db`)."""
 FADE = SAMPLE_RATE // 200
 """Samples over which a piece fades in and out where it was cut, so that the cut is no click: 5 ms."""
 

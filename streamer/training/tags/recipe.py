@@ -26,6 +26,7 @@ from streamer.evaluation.tags_metrics import score_tags
 from streamer.labels import Label
 from streamer.nn.definition import HeadInfo, TagsInfo
 from streamer.nn.head_checkpoint import save_head
+from streamer.tagging.detector import SILENCE
 from streamer.tagging.labels import by_name
 from streamer.training.sounds import MAKERS
 from streamer.training.tags.cache import FeatureCache
@@ -44,7 +45,7 @@ from streamer.training.tags.folds import (
     only_folds,
     run_fits,
 )
-from streamer.training.tags.names import SILENCE, SPEECH, in_order
+from streamer.training.tags.names import SPEECH, in_order
 from streamer.training.tags.outcome import Outcome, Prepared
 from streamer.training.tags.readers import TEST_FOLD, Dataset, draw_folds, read_data, spread_folds
 from streamer.training.tags.replay import save_replay

@@ -175,12 +175,6 @@ def _generator(key: str) -> np.random.Generator:
     )
 
 
-def _generator(key: str) -> np.random.Generator:
-    return np.random.default_rng(
-        int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-    )
-
-
 class Planner:
     """Plans the windows of one set of data. `seed` is of every draw."""
 

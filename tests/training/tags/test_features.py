@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from streamer.tagging.detector import SILENCE
 from streamer.training.corpus import Clip
 from streamer.training.tags.cache import FeatureCache
 from streamer.training.tags.encoders import FrozenEncoder
 from streamer.training.tags.features import fill_cache, label_counts, plan, read_features
-from streamer.training.tags.names import SILENCE, SPEECH
+from streamer.training.tags.names import SPEECH
 from streamer.training.tags.pieces import SILENT, loudest
 from streamer.training.tags.windows import Files, Planner, WindowConfig
 from tests.training.corpora import noise, tone, write_wav
