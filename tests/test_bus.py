@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ import pytest
 from streamer import bus as bus_module
 from streamer.bus import Bus, Subscription
 from streamer.events import ErrorEvent, Event, SoundStarted, TranscriptPartial
-from streamer.history import Filter
+from streamer.history import Filter, Item
 
 pytestmark = pytest.mark.anyio
 
@@ -261,6 +262,50 @@ async def test_slow_reader_loses_partials_then_is_given_up() -> None:
     assert await slow.take() == []
     assert (bus.clients, bus.clients_disconnected, bus.events_dropped) == (1, 1, 20)
     assert [event.seq for event in await drain(quick)] == list(range(1, 38))
+
+
+async def test_what_a_reader_takes_at_once_and_what_it_is_woken_for_are_one_sequence() -> None:
+    bus = Bus(1000)
+    bus.connect(asyncio.get_running_loop())
+    subscription = bus.subscribe(Filter(streams=frozenset({"a"})))
+    dice = random.Random(1)
+    seen: list[int] = []
+    taken_at_once: list[int] = []
+
+    def at_once(items: list[Item]) -> int:
+        assert subscription.idle
+        count = dice.randint(0, len(items))
+        seen.extend(item.seq for item in items[:count])
+        taken_at_once.append(count)
+        return count
+
+    async def read() -> None:
+        while items := await subscription.take():
+            if dice.random() < 0.3:
+                await asyncio.sleep(0)  # what comes now must not overtake what is in our hands
+            seen.extend(item.seq for item in items)
+
+    subscription.at_once = at_once
+    reader = asyncio.create_task(read())
+    wanted = []
+    for _ in range(300):
+        for _ in range(dice.randint(1, 4)):
+            stream = dice.choice("aab")
+            event: Event = firm(stream=stream) if dice.random() < 0.5 else loose(stream=stream)
+            published = bus.publish(event)
+            wanted += [published.seq] if stream == "a" else []
+        await asyncio.sleep(0)
+        if dice.random() < 0.2:
+            subscription.tell(ErrorEvent(code="x", message="y"))
+        if dice.random() < 0.2:
+            await until(lambda: bus.idle)
+    await until(lambda: bus.idle)
+    subscription.close()
+    await reader
+    assert [seq for seq in seen if seq] == wanted
+    assert max(taken_at_once) > 1
+    assert 0 in taken_at_once
+    assert bus.events_dropped == 0
 
 
 async def test_a_loop_that_is_busy_for_long_costs_partials_but_no_final(

@@ -26,12 +26,17 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Messages a second over all clients, the median of the rounds; ratio: to THEIRS, round by round."""
+    """Messages a second over all clients, the median of the rounds; ratio: to THEIRS, round by round.
+
+    cpu_us: microseconds on a processor that the sender needs for one message to one client; the clients,
+    who share the machine, are not in it.
+    """
 
     who: str
     clients: int
     messages_per_second: float
     ratio: float
+    cpu_us: float
 
 
 @click.command(short_help="Websocket clients, against websockets.broadcast.")
@@ -52,9 +57,9 @@ def fanout(clients: int, messages: int, repeat: int, as_json: bool) -> None:
         for row in rows:
             emit(row)
         return
+    digits = {"messages_per_second": 0, "ratio": 2, "cpu_us": 1}
     shown = [
-        {**row, "messages_per_second": f"{row['messages_per_second']:.0f}", "ratio": f"{row['ratio']:.2f}"}
-        for row in rows
+        {key: f"{row[key]:.{digits[key]}f}" if key in digits else row[key] for key in row} for row in rows
     ]
     table(shown, tuple(shown[0]), as_json=False)
 
@@ -92,7 +97,7 @@ async def measure(clients: int, messages: int, repeat: int) -> list[Rate]:
         text="what is said in one stream so far",
         stable="what is",
     )
-    text = event.model_dump_json()
+    text = Bus(0).publish(event).model_dump_json()  # with a number and a time, as ours
     connected: set[ServerConnection] = set()
 
     async def hold(connection: ServerConnection) -> None:
@@ -124,23 +129,24 @@ async def measure(clients: int, messages: int, repeat: int) -> list[Rate]:
             process.terminate()
             here.close()
             await server.drain(1.0)
-    rates = [[clients * messages / seconds for seconds in both] for both in taken]
+    count = clients * messages
     return [
         Rate(
             who,
             clients,
-            statistics.median(both[i] for both in rates),
-            statistics.median(both[i] / both[1] for both in rates),
+            statistics.median(count / both[i][0] for both in taken),
+            statistics.median(both[1][0] / both[i][0] for both in taken),
+            statistics.median(1e6 * both[i][1] / count for both in taken),
         )
         for i, who in enumerate((OURS, THEIRS))
     ]
 
 
-async def _round(send: Callable[[], Any], here: Connection) -> float:
-    """Seconds from the first message until every client has the last."""
-    began = time.perf_counter()
+async def _round(send: Callable[[], Any], here: Connection) -> tuple[float, float]:
+    """Seconds from the first message until every client has the last, and this process's on a processor."""
+    began, used = time.perf_counter(), time.process_time()
     await send()
-    return float(await _told(here)) - began
+    return float(await _told(here)) - began, time.process_time() - used
 
 
 async def _told(here: Connection) -> float:

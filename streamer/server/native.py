@@ -28,7 +28,7 @@ from streamer.server.messages import (
     parse_query,
 )
 from streamer.server.pushed import PushedSource
-from streamer.server.transport import hang_up
+from streamer.server.transport import hang_up, sender
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,8 @@ class Connection:
         self._chosen = asyncio.Event()
         self._audio: PushedSource | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS)
+        if (send := sender(websocket)) is not None:
+            subscription.at_once = lambda items: send([item.text for item in items])
 
     async def run(self) -> Ending | None:
         """Serve until one side ends it. Returns how to close, None if the client is gone already."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import uvicorn
@@ -19,6 +20,7 @@ from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
 from streamer.errors import StreamerError
@@ -35,7 +37,19 @@ PING_INTERVAL = 20.0
 PING_TIMEOUT = 20.0
 """Seconds without an answer or other sign of life after which a client is gone."""
 
-EXTENSION = "streamer.hang_up"
+AT_ONCE = 32 * 1024
+"""Bytes written to one client before it is looked at whether they were taken."""
+
+FRAMES = 64
+"""Texts of which the frame is kept: that of a burst of events, for all clients that get it."""
+
+EXTENSION = "streamer.connection"
+
+
+@lru_cache(FRAMES)
+def text_frame(text: str) -> bytes:
+    """The whole websocket frame of a text to a client. Frames to clients are not masked: all get the same."""
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
 class ClientProtocol(WebSocketsSansIOProtocol):
@@ -58,10 +72,27 @@ class ClientProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
 
     def handle_connect(self, event: Request) -> None:
-        """A handshake arrived: give the application a way to hang up."""
+        """A handshake arrived: give the application ways to send at once and to hang up."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope["extensions"][EXTENSION] = {"call": self.hang_up}
+            self.scope["extensions"][EXTENSION] = {"hang_up": self.hang_up, "send": self.send_at_once}
+
+    def send_at_once(self, texts: Sequence[str]) -> int:
+        """Write as many of `texts`, in order, as the client has room for, without waiting; returns how many.
+
+        Room is what it is for every other message: the transport has not asked to pause.
+        """
+        if not self.handshake_complete or self.close_sent or self.conn.extensions:
+            return 0
+        sent = 0
+        while sent < len(texts) and self.writable.is_set() and not self.transport.is_closing():
+            frames, size = [], 0
+            while sent < len(texts) and size < AT_ONCE:
+                frames.append(text_frame(texts[sent]))
+                size += len(frames[-1])
+                sent += 1
+            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        return sent
 
     def hang_up(self, code: int, reason: str) -> None:
         """Send a close frame after whatever waits, and give the client `CLOSE_GRACE` seconds to take it."""
@@ -125,10 +156,16 @@ async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
     """Close with `code` and `reason` without waiting for the client to make room."""
     extension = (websocket.scope.get("extensions") or {}).get(EXTENSION)
     if extension is not None:
-        extension["call"](code, reason)
+        extension["hang_up"](code, reason)
     else:  # another ASGI server
         with contextlib.suppress(RuntimeError, OSError):
             await websocket.close(code, reason)
+
+
+def sender(websocket: WebSocket) -> Callable[[Sequence[str]], int] | None:
+    """`ClientProtocol.send_at_once` of an accepted websocket; None on another ASGI server."""
+    extension = (websocket.scope.get("extensions") or {}).get(EXTENSION)
+    return None if extension is None else extension["send"]
 
 
 def bind(host: str, port: int) -> socket.socket:

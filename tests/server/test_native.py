@@ -396,6 +396,29 @@ async def test_a_stalled_client_is_cut_off_and_a_healthy_one_notices_nothing(
         stalled.close()
 
 
+async def test_a_client_that_pauses_and_reads_on_misses_nothing_and_gets_nothing_twice() -> None:
+    async with running(client_queue=1000) as daemon:
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.to_thread(small.connect, ("127.0.0.1", daemon.port))
+        client = await daemon.connect(sock=small, max_queue=1)
+        await hear(client)
+        await asyncio.sleep(native.GRACE)
+        for pauses in (True, False, True, False):
+            if pauses:
+                client.transport.pause_reading()
+            for number in range(100):
+                daemon.bus.publish(final(number, text="x" * 10_000))
+                if number % 7 == 0:
+                    await asyncio.sleep(0.001)
+            if pauses:
+                assert sum(len(one) for one in daemon.bus._subscriptions) > 0
+                client.transport.resume_reading()
+            assert [(await hear(client))["utterance"] for _ in range(100)] == list(range(100))
+        await until(lambda: daemon.bus.idle)
+        await client.close()
+
+
 async def test_a_slow_client_that_reads_again_is_told_why() -> None:
     async with running(client_queue=16) as daemon, daemon.connect(max_queue=1) as slow:
         await hear(slow)
