@@ -164,6 +164,12 @@ class TextConfig(Section):
     """Whether a decoder is told the words before an utterance, until a pause or a text not believed."""
     temperatures: list[Annotated[float, Field(gt=0, le=2)]] = []
     """Temperatures at which a decoder tries a final again that repeats itself or is unlikely, one by one."""
+    beam: Annotated[int, Field(ge=1, le=64)] = 1
+    """Texts of a final that a decoder follows at once; 1: the likeliest token each time."""
+    beam_patience: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """So many times `beam` texts have to be finished before the best is taken."""
+    length_penalty: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much length counts in choosing among them; unset: log-probabilities are divided by it."""
     pause: Annotated[float, Field(ge=0)] = 5.0
     """Seconds of silence after which an utterance no longer goes on with what was said before."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from streamer.config import Config
+from streamer.config import PLAIN, Config
 from streamer.engine import Engine
 from streamer.errors import ConfigError
 from streamer.tagging.detector import validate_labels
@@ -59,7 +59,8 @@ def fitting(config: Config, engine: Engine) -> Config:
                 "Switch one of them on, or choose a model that hears sounds"
             )
         return config
-    asked = [name for name in ("prompt", "previous", "temperatures") if getattr(config.text, name)]
+    heeded = ("prompt", "previous", "temperatures", "beam")
+    asked = [name for name in heeded if getattr(config.text, name) != getattr(PLAIN, name)]
     if asked and not engine.decodes:
         log.warning("text.%s: the CTC branch of %s takes no notice of it", ", text.".join(asked), model.name)
     language, task = config.model.language, config.model.task

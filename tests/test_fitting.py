@@ -15,7 +15,7 @@ def test_what_only_a_decoder_heeds_is_said_of_a_branch(
     decoder: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = Engine(tiny_model(decoder=decoder), tiny_tokenizer())
-    config = Config.model_validate({"text": {"prompt": "x", "temperatures": [0.4], "hotwords": ["a"]}})
+    config = Config.model_validate({"text": {"prompt": "x", "beam": 5, "hotwords": ["a"]}})
     assert fitting(config, engine) == config
-    assert ("text.prompt, text.temperatures: the CTC branch of tiny takes no notice" in caplog.text) is warned
+    assert ("text.prompt, text.beam: the CTC branch of tiny takes no notice" in caplog.text) is warned
     assert not [record for record in caplog.records if "hotwords" in record.getMessage()]

@@ -179,6 +179,7 @@ EVERYTHING = {
     "prompt": "as before",
     "previous": True,
     "temperatures": [0.5, 1.0],
+    "beam": 3,
     "replacements": {"a": "b"},
     "profanity": True,
     "personal": True,

@@ -364,6 +364,14 @@ def test_only_finals_are_tried_again_by_the_guards_measures() -> None:
     assert (final.again, final.compression, final.least_logprob) == ((0.4, 0.8), 3.0, -0.5)
 
 
+def test_only_finals_are_searched_with_a_beam() -> None:
+    text = {"beam": 5, "beam_patience": 2.0, "length_penalty": 0.5}
+    track = make(Config.model_validate({"text": text}))
+    assert options_of(track, a_pass(Kind.PARTIAL, 0, 1.6, 1)).beam == 1
+    final = options_of(track, a_pass(Kind.FINAL, 0, 1.6, 1))
+    assert (final.beam, final.patience, final.length_penalty) == (5, 2.0, 0.5)
+
+
 def test_the_language_of_an_utterance_is_settled_with_its_first_stable_word() -> None:
     track = make(Config.model_validate({"model": {"language": "auto"}, "live": {"policy": "agreement"}}))
     for end, settled in ((0.8, None), (1.6, None), (2.4, "de")):

@@ -26,6 +26,9 @@ class DecodeOptions:
     break_loops: stop and cut at a structural repetition; off is Whisper's behaviour.
     ended: the audio is a whole utterance; else its last word may go on (only a search asks).
     frontier: how far the decoder may go into audio that goes on; None is to its end.
+    beam: texts that are followed at once, at temperature 0 and without a frontier; 1 is the likeliest token
+        each time. patience: so many times `beam` texts have to be finished before the best is taken.
+        length_penalty: of a finished text's log-probability, 0 to 1; None divides by its length.
     temperature: 0 takes the likeliest token; above, one is drawn, of unlikely ones the more the higher.
     again: temperatures of further tries, for a text that is not believed (see `asr.fallback`).
     compression, least_logprob, no_speech: what is believed.
@@ -46,6 +49,9 @@ class DecodeOptions:
     break_loops: bool = True
     ended: bool = True
     frontier: Frontier | None = None
+    beam: int = 1
+    patience: float = 1.0
+    length_penalty: float | None = None
     temperature: float = 0.0
     again: tuple[float, ...] = ()
     compression: float = 2.4

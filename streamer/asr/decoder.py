@@ -1,14 +1,17 @@
-"""Decoding of one encoding, token by token over a cache, as `whisper.decode` without a beam."""
+"""Decoding of one encoding, token by token over a cache, as `whisper.decode`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from streamer.asr.attended import Follower
+from streamer.asr.beam import Beam, Choice
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.hotwords import TokenBias
 from streamer.asr.rules import Rules, loop_start
@@ -80,71 +83,189 @@ def decode(
 
     logits, weights = model.decoder.step(torch.tensor([given], device=states.device), cache)
     sot = len(before)
-    rows = [weights[0, heads[0], heads[1], sot:]]
-    no_speech = logits[0, sot].softmax(-1)[tokenizer.no_speech].item()
     first = len(given) - len(options.prefix)
+    no_speech = logits[0, sot].softmax(-1)[tokenizer.no_speech].item()
     forced = logits[0, first - 1 : len(given) - 1].log_softmax(-1)
-    logprobs = [forced[i, token].item() for i, token in enumerate(options.prefix)]
+    known = [forced[i, token].item() for i, token in enumerate(options.prefix)]
+    begun = _Begun(
+        model,
+        tokenizer,
+        options,
+        rules,
+        bias,
+        cache,
+        heads,
+        budget,
+        logits[:, -1],
+        weights[0, heads[0], heads[1], sot:],
+    )
+    one_by_one = options.beam <= 1 or options.temperature > 0 or options.frontier is not None
+    found = _follow(begun) if one_by_one else _search(begun)
 
-    follower = Follower(options.frontier) if options.frontier is not None else None
-    if follower is not None:
-        follower.begin(rows[0][:, :-1].cpu().numpy(), bool(options.prefix))
-    chance = torch.Generator(states.device).manual_seed(SEED)
-    sampled: list[int] = []
-    attended: list[int] = []
-    ended, cut, beyond, lost, end_logprob = False, None, None, False, 0.0
-    complete = None if follower is None else False
-    while len(sampled) < budget:
-        if sampled:
-            logits, weights = model.decoder.step(torch.tensor([sampled[-1:]], device=states.device), cache)
-            rows.append(weights[0, heads[0], heads[1]])
-        allowed = rules.apply(logits[0, -1], sampled)
-        wanted = allowed if bias is None else bias.apply(allowed, [*options.prefix, *sampled])
-        token = _choose(wanted, options.temperature, chance)
-        logprob = (allowed[token] - allowed.logsumexp(0)).item()
-        if token == tokenizer.eot:
-            ended, end_logprob = True, logprob
-            if follower is not None:
-                complete = follower.choose(rows[-1][:, -1:].cpu().numpy())[1] == "too new"
-            break
-        if follower is not None:
-            frame, verdict = follower.choose(rows[-1][:, -1:].cpu().numpy())
-            if verdict == "too new":
-                beyond = token
-                break
-            if verdict == "lost":
-                lost, sampled, attended, logprobs = True, [], [], logprobs[: len(options.prefix)]
-                break
-            attended.append(frame)
-        sampled.append(token)
-        logprobs.append(logprob)
-        if options.break_loops and (cut := _loop(tokenizer, options.prefix, sampled)) is not None:
-            break
-
-    kept = len(options.prefix) + len(sampled) if cut is None else cut
-    tokens = (*options.prefix, *sampled)[:kept]
-    n_sampled = kept - len(options.prefix)
-    total = sum(logprobs[len(options.prefix) : kept]) + end_logprob
-    attention = torch.cat(rows, dim=1)[:, : len(start) + kept]
+    tokens = (*options.prefix, *found.tokens)
+    attention = torch.cat([begun.attention, *found.attention], dim=1)[:, : len(start) + len(tokens)]
     return Decoded(
         tokens=tokens,
         prefix_length=len(options.prefix),
         text=tokenizer.decode(tokens).strip(),
-        logprobs=np.array(logprobs[:kept], np.float32),
-        avg_logprob=total / (n_sampled + 1),
+        logprobs=np.array([*known, *found.logprobs], np.float32),
+        avg_logprob=(sum(found.logprobs) + (found.end or 0.0)) / (len(found.tokens) + 1),
         no_speech_prob=no_speech,
         language=language,
         language_prob=certainty,
         attention=attention.cpu().numpy(),
         attention_start=len(start) - 1,
-        reached_limit=not (ended or lost) and cut is None and beyond is None,
-        broke_loop=cut is not None,
-        attended=tuple(attended[:n_sampled]),
-        beyond=beyond,
-        complete=complete,
-        lost=lost,
+        reached_limit=found.end is None and not (found.lost or found.looped) and found.beyond is None,
+        broke_loop=found.looped,
+        attended=tuple(found.attended),
+        beyond=found.beyond,
+        complete=found.complete,
+        lost=found.lost,
         temperature=options.temperature,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A decoding after what was given.
+
+    logits: (1, n_vocab), of the first token to sample. attention: (alignment heads, rows from `sot` on, T).
+    heads: (2, alignment heads), the layer and the head of each.
+    """
+
+    model: Whisper
+    tokenizer: Tokenizer
+    options: DecodeOptions
+    rules: Rules
+    bias: TokenBias | None
+    cache: DecoderCache
+    heads: Tensor
+    budget: int
+    logits: Tensor
+    attention: Tensor
+
+    def step(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """One token more in each row: logits (rows, n_vocab), attention (rows, alignment heads, 1, T)."""
+        given = torch.tensor(tokens, device=self.logits.device)[:, None]
+        logits, weights = self.model.decoder.step(given, self.cache)
+        return logits[:, -1], weights[:, self.heads[0], self.heads[1]]
+
+    def allowed(self, logits: Tensor, sampled: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Logits (n_vocab,) by the rules, and as what is expected would have them."""
+        allowed = self.rules.apply(logits, list(sampled))
+        if self.bias is None:
+            return allowed, allowed
+        return allowed, self.bias.apply(allowed, [*self.options.prefix, *sampled])
+
+    def loop(self, sampled: Sequence[int]) -> int | None:
+        """How many sampled tokens to keep where the text has begun to repeat itself."""
+        if not self.options.break_loops:
+            return None
+        cut = _loop(self.tokenizer, self.options.prefix, sampled)
+        return None if cut is None else cut - len(self.options.prefix)
+
+
+@dataclass(slots=True)
+class _Sampled:
+    """What was sampled.
+
+    attention: of the positions behind the given ones, each (alignment heads, 1, T). end: log-probability of
+    the end of the text, if it was chosen. looped: `broke_loop`; it and the rest as in `Decoded`.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    attention: list[Tensor] = field(default_factory=list)
+    end: float | None = None
+    looped: bool = False
+    attended: list[int] = field(default_factory=list)
+    beyond: int | None = None
+    complete: bool | None = None
+    lost: bool = False
+
+    def cut(self, kept: int) -> None:
+        """Only so many tokens."""
+        del self.tokens[kept:], self.logprobs[kept:], self.attended[kept:]
+        self.looped = True
+
+
+def _follow(begun: _Begun) -> _Sampled:
+    """One token after the other, each for good; no further than the frontier."""
+    options, end = begun.options, begun.tokenizer.eot
+    found, follower = _Sampled(), None
+    if options.frontier is not None:
+        follower = Follower(options.frontier)
+        follower.begin(begun.attention[:, :-1].cpu().numpy(), bool(options.prefix))
+        found.complete = False
+    chance = torch.Generator(begun.logits.device).manual_seed(SEED)
+    logits, attention = begun.logits, begun.attention
+    while len(found.tokens) < begun.budget:
+        if found.tokens:
+            logits, weights = begun.step(found.tokens[-1:])
+            attention = weights[0]
+            found.attention.append(attention)
+        allowed, wanted = begun.allowed(logits[0], found.tokens)
+        token = _choose(wanted, options.temperature, chance)
+        logprob = (allowed[token] - allowed.logsumexp(0)).item()
+        frame, verdict = -1, ""
+        if follower is not None:
+            frame, verdict = follower.choose(attention[:, -1:].cpu().numpy())
+        if token == end:
+            found.end = logprob
+            found.complete = verdict == "too new" if follower is not None else None
+            break
+        if verdict == "too new":
+            found.beyond = token
+            break
+        if verdict == "lost":
+            return _Sampled(lost=True, complete=False)
+        if follower is not None:
+            found.attended.append(frame)
+        found.tokens.append(token)
+        found.logprobs.append(logprob)
+        if (kept := begun.loop(found.tokens)) is not None:
+            found.cut(kept)
+            break
+    return found
+
+
+def _search(begun: _Begun) -> _Sampled:
+    """The best of several texts that are followed at once, each a row of the cache."""
+    options, end = begun.options, begun.tokenizer.eot
+    beam = Beam(
+        options.beam,
+        end,
+        options.patience,
+        options.length_penalty,
+        lambda tokens: begun.loop(tokens) is not None,
+    )
+    logits, steps = begun.logits, [begun.attention[None, :, -1:]]
+    for sampled in range(begun.budget):
+        if sampled:
+            logits, weights = begun.step([text.tokens[-1] for text in beam.live])
+            steps.append(weights)
+        choices = [_choices(begun, row, text.tokens) for row, text in zip(logits, beam.live, strict=True)]
+        rows = beam.grow(choices)
+        if beam.done:
+            break
+        begun.cache.rearrange(rows)
+    best = beam.best()
+    attention = [step[row] for step, row in zip(steps, best.rows, strict=False)][1:]
+    found = _Sampled(list(best.tokens), list(best.logprobs), attention, best.end)
+    if (kept := begun.loop(best.tokens)) is not None:
+        found.cut(kept)
+    return found
+
+
+def _choices(begun: _Begun, logits: Tensor, sampled: Sequence[int]) -> list[Choice]:
+    """What a text may go on with: the best by what is expected."""
+    allowed, wanted = begun.allowed(logits, sampled)
+    scores, logprobs = wanted.log_softmax(-1), allowed.log_softmax(-1)
+    best = scores.topk(begun.options.beam + 1)
+    return [
+        Choice(token, score, logprobs[token].item())
+        for score, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
 
 
 def _choose(logits: Tensor, temperature: float, chance: torch.Generator) -> int:
@@ -185,7 +306,7 @@ def _budget(model: Whisper, options: DecodeOptions, given: int) -> int:
     return budget
 
 
-def _loop(tokenizer: Tokenizer, prefix: tuple[int, ...], sampled: list[int]) -> int | None:
+def _loop(tokenizer: Tokenizer, prefix: Sequence[int], sampled: Sequence[int]) -> int | None:
     """How many tokens to keep where the text has begun to repeat itself; never less than the prefix."""
     tokens = [*prefix, *sampled]
     places = [i for i, token in enumerate(tokens) if token < tokenizer.eot]

@@ -11,6 +11,7 @@ Parameter names are openai-whisper's, so that its checkpoints load as they are. 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -165,7 +166,8 @@ class DecoderCache:
     """Keys and values of one batch of encodings, and of the tokens decoded from it so far.
 
     cross: per layer (k, v), each (B, heads, T, head width), computed once.
-    own: per layer [k, v], each (B, heads, n_text_ctx, head width), filled up to `length`.
+    own: per layer (k, v), each (rows, heads, n_text_ctx, head width), filled up to `length`. There is a row
+        of tokens for each encoding, or several for the only one (`rearrange`).
     """
 
     def __init__(self, decoder: TextDecoder, states: Tensor) -> None:
@@ -179,6 +181,19 @@ class DecoderCache:
     def truncate(self, length: int) -> None:
         """Forget every token from position `length` on."""
         self.length = min(self.length, length)
+
+    def rearrange(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of tokens, in this order; one may be there several times, or not any more.
+
+        Only with one encoding, which all rows are then about.
+        """
+        if list(rows) == list(range(len(self.own[0][0]))):
+            return
+        for layer, pair in enumerate(self.own):
+            k, v = (x.new_empty(len(rows), *x.shape[1:]) for x in pair)
+            k[:, :, : self.length] = pair[0][list(rows), :, : self.length]
+            v[:, :, : self.length] = pair[1][list(rows), :, : self.length]
+            self.own[layer] = (k, v)
 
 
 class TextDecoder(nn.Module):
@@ -222,9 +237,9 @@ class TextDecoder(nn.Module):
         return self.logits(x)
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, Tensor]:
-        """Append tokens (B, n) to the cache.
+        """Append tokens (rows, n) to the cache.
 
-        Returns logits (B, n, n_vocab) and cross-attention weights (B, layers, heads, n, T), float32.
+        Returns logits (rows, n, n_vocab) and cross-attention weights (rows, layers, heads, n, T), float32.
         """
         n, start = tokens.shape[1], cache.length
         x = self.embed(tokens, start).to(cache.cross[0][0].dtype)
@@ -244,8 +259,11 @@ class TextDecoder(nn.Module):
                 q, k_own[:, :, : start + n], v_own[:, :, : start + n], attn_mask=mask
             )
             x = x + block.attn.out(own.transpose(1, 2).flatten(2))
-            heard, attention = block.cross_attn.attend_with_weights(block.cross_attn_ln(x), k_audio, v_audio)
-            weights.append(attention)
+            # Rows about one encoding ask its keys together, as if they were more tokens.
+            asking = block.cross_attn_ln(x).reshape(len(k_audio), -1, x.shape[-1])
+            heard, attention = block.cross_attn.attend_with_weights(asking, k_audio, v_audio)
+            heard = heard.reshape(x.shape)
+            weights.append(attention.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1))
             x = x + heard
             x = x + block.mlp(block.mlp_ln(x))
         cache.length = start + n

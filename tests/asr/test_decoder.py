@@ -9,6 +9,7 @@ import torch
 from streamer.asr.attended import Frontier
 from streamer.asr.decode import DecodeOptions
 from streamer.asr.decoder import SPARE_TOKENS, decode, detect_language
+from streamer.asr.rules import loop_start
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.errors import ModelError
 from streamer.nn.checkpoint import load
@@ -88,6 +89,72 @@ def test_equals_whisper_with_prompt_and_prefix(pairs, timestamps):
         options = replace(WHISPER, timestamps=timestamps, prompt=PROMPT * 60, prefix=prefix)
         found = check(pair, options, prompt=list(PROMPT * 60), prefix=list(prefix))
         assert found.tokens[:5] == prefix
+
+
+@pytest.mark.parametrize(
+    ("options", "theirs"),
+    [
+        (replace(WHISPER, beam=5), {}),
+        (replace(WHISPER, beam=3, patience=2.0, timestamps=True), {"patience": 2.0}),
+        (replace(WHISPER, beam=4, length_penalty=0.6), {"length_penalty": 0.6}),
+    ],
+    ids=["beam", "patient, with timestamps", "length"],
+)
+def test_beam_search_equals_whisper(pairs, options, theirs):
+    options = replace(options, max_tokens=20)
+    others = 0
+    for pair in pairs[1:3]:
+        found = check(pair, options, beam_size=options.beam, **theirs)
+        greedy = decode(pair[1], pair[3][None], pair[2], replace(options, beam=1))
+        others += found.tokens != greedy.tokens
+    assert others, "the beam finds what greedy decoding finds: a weak test"
+
+
+def test_beam_search_equals_whisper_with_prompt_and_prefix(pairs):
+    pair = pairs[1]
+    prefix = decode(pair[1], pair[3][None], pair[2], WHISPER).tokens[:5]
+    options = replace(WHISPER, beam=3, prompt=PROMPT, prefix=prefix, max_tokens=20)
+    found = check(pair, options, prompt=list(PROMPT), prefix=list(prefix), beam_size=3)
+    assert found.tokens[:5] == prefix
+
+
+def test_a_beams_text_tells_what_forcing_it_tells(pairs):
+    """Rows of the cache follow their texts: probabilities and attention are those of one text alone."""
+    for _, model, tokenizer, states in pairs[1:3]:
+        found = decode(model, states[None], tokenizer, DecodeOptions(beam=4, max_tokens=20))
+        forced = decode(model, states[None], tokenizer, DecodeOptions(prefix=found.tokens, max_tokens=20))
+        shared = found.attention.shape[1]
+        assert shared >= found.attention_start + len(found.tokens)
+        assert found.attention == pytest.approx(forced.attention[:, :shared], abs=1e-4)
+        # Suppression changes the distribution of what is sampled, not of what is given.
+        assert found.logprobs[1:] == pytest.approx(forced.logprobs[1 : len(found.tokens)], abs=0.05)
+
+
+def test_no_beam_where_audio_goes_on_or_tokens_are_drawn(pairs):
+    _, model, tokenizer, states = pairs[1]
+    for options in (DecodeOptions(frontier=Frontier(1500, 0, 1500)), DecodeOptions(temperature=1.0)):
+        one, wide = (
+            decode(model, states[None], tokenizer, replace(options, beam=n, max_tokens=8)) for n in (1, 4)
+        )
+        assert one.tokens == wide.tokens
+
+
+def test_a_loop_in_a_beam_is_left(pairs):
+    """Biased so that one token is far likelier than all others, always."""
+    _, model, tokenizer, states = pairs[1]
+
+    class Always:
+        def apply(self, logits, tokens):
+            wanted = logits.clone()
+            wanted[2000] += 20
+            return wanted
+
+    options = DecodeOptions(beam=2, max_tokens=40, suppress_tokens=())
+    found = decode(model, states[None], tokenizer, options, Always())
+    assert 2000 in found.tokens
+    assert loop_start(list(found.tokens)) is None
+    looped = decode(model, states[None], tokenizer, replace(options, break_loops=False), Always())
+    assert loop_start(list(looped.tokens)) is not None
 
 
 def test_equals_whisper_in_other_languages(pairs):
