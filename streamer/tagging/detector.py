@@ -3,7 +3,7 @@
 Windows come in order of their ends and overlap (4 s every 0.8 s by default), so one event is above
 its threshold in several of them. Rules, for each label by itself:
 
-- *Above*: a score of at least the threshold; for a sound that goes on, 0.7 of it (hysteresis).
+- *Above*: a score of at least the threshold; for a sound that goes on, half of it (hysteresis).
 - *Onset*: `confirm` windows above in a row. The sound is placed at the beginning of the newest hop of
   the first window that heard it: earlier ones did not, so it became audible there. That is seldom the first
   one above, because a head is sure only once a sound fills a good part of its window: windows just before
@@ -12,7 +12,7 @@ its threshold in several of them. Rules, for each label by itself:
   Never before the window's own start.
 - A *short* window (an utterance that has just begun hides what was before it) counts where it is above, and
   says nothing where it is not: heads are trained to judge more than that.
-- *Offset*: below for `hold` seconds. After a sound ended it is still inside every window that
+- *Offset*: below for `hold` seconds, without those of short windows. After a sound ended it is still inside every window that
   reaches back to it, for window - hop seconds, so the last window above says too much. The
   sound was in that window and not in the next one: it ended in what the next no longer saw, before
   the next one's start, which is the last window's start + hop when they come regularly. Where silence
@@ -43,7 +43,7 @@ from streamer.tagging.labels import Label, resolve
 from streamer.tagging.views import Past, View
 from streamer.timebase import to_samples
 
-HYSTERESIS = 0.7
+HYSTERESIS = 0.5
 """Part of the threshold down to which a sound goes on."""
 
 SHORT = to_samples(1.6)
@@ -104,6 +104,8 @@ class _Sound:
     """Latest `seen` of a window above."""
     last_end: int
     """End of the last window above."""
+    doubted: int = 0
+    """End of the last window that was too short to say that it was below."""
     below: int | None = None
     """`seen` of the first window below since."""
     ended: int | None = None
@@ -264,10 +266,11 @@ class Detector:
             sound.below = None
             return
         if view.short and view.end - sound.last_end < self._window + self._hold:
+            sound.doubted = view.end
             return
         if sound.below is None:
             sound.below = view.seen
-        if view.end - sound.last_end >= self._hold:
+        if view.end - max(sound.last_end, sound.doubted) >= self._hold:
             sound.ended = self._end_of(sound)
 
     def _end_of(self, sound: _Sound) -> int:

@@ -130,6 +130,19 @@ def test_a_short_window_that_hears_nothing_says_nothing() -> None:
     assert one.push(10 * HOP, 14 * HOP, [0.9, 0, 0]) == []
 
 
+def test_the_time_of_short_windows_is_not_time_below() -> None:
+    """An alarm goes on under somebody who begins to speak, and is heard again once their window is longer."""
+    one = detector(confirm=1, hold=1.6)
+    a = seconds(10)
+    assert len(one.push(a - WINDOW, a, [0.9, 0, 0])) == 1
+    for k in (1, 2):
+        assert one.push(a, a + k * HOP, [0.1, 0, 0]) == []
+    assert one.push(a, a + 3 * HOP, [0.1, 0, 0]) == []  # the first that can say so, for less than the hold
+    assert one.push(a, a + 4 * HOP, [0.9, 0, 0]) == []
+    (offset,) = one.flush(a + 4 * HOP)
+    assert (offset.sound, offset.end) == (1, a + 4 * HOP)
+
+
 def test_short_windows_alone_do_not_keep_a_sound_for_ever() -> None:
     one = detector(confirm=1)
     assert len(one.push(0, 5 * HOP, [0.9, 0, 0])) == 1
@@ -148,8 +161,8 @@ def test_hysteresis() -> None:
     one = detector(confirm=1, hold=0.8, merge=0.0)
     assert len(one.push(0, HOP, [0.5, 0, 0])) == 1
     for i in range(1, 20):
-        assert one.push(max(0, i * HOP - WINDOW), (i + 1) * HOP, [0.36, 0, 0]) == []
-    (offset,) = one.push(16 * HOP, 21 * HOP, [0.34, 0, 0])
+        assert one.push(max(0, i * HOP - WINDOW), (i + 1) * HOP, [0.26, 0, 0]) == []
+    (offset,) = one.push(16 * HOP, 21 * HOP, [0.24, 0, 0])
     assert isinstance(offset, Offset)
 
 
