@@ -162,5 +162,13 @@ def find_head(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
+def find_sample() -> Path:
+    """The sample audio that ships with the code. StreamerError where it is missing."""
+    folder = PACKAGE / "samples"
+    for path in sorted(folder.glob("demo.*")):
+        return path
+    raise StreamerError(f"expected the sample audio {folder / 'demo.*'}, found none: install streamer again")
+
+
 def _has(folder: str) -> bool:
     return any((parent / folder).is_dir() for parent in (PACKAGE / "_data", PACKAGE.parent))

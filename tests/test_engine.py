@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.asr.decode import DecodeOptions
 from streamer.asr.decoder import decode
 from streamer.audio.mel import log_mel
-from streamer.backends import torch as module
+from streamer.backends import processor
 from streamer.backends.base import BUCKET, SHORTEST, context_for
 from streamer.backends.torch import choose_precision
 from streamer.config import ModelConfig
@@ -276,12 +276,8 @@ def test_a_ctc_branch_that_is_not_there_is_refused() -> None:
 def test_precision(
     precision: Any, flags: set[str], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(processor, "flags", lambda: flags)
     assert choose_precision(ModelConfig(precision=precision)) == wanted
-
-
-def test_the_processors_flags_are_read_where_there_are_some() -> None:
-    assert all(flag == flag.strip() and flag for flag in module._cpu_flags())
 
 
 @DECODERS

@@ -14,7 +14,6 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +26,7 @@ from streamer.backends.stored import StoredModel, read_stored
 from streamer.config import ModelConfig
 from streamer.errors import CheckpointError, ModelError
 from streamer.nn.definition import FILE, WEIGHTS
-from streamer.resources import find_model, user_cache_dir
+from streamer.resources import find_model, find_sample, user_cache_dir
 from streamer.timebase import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -40,26 +39,36 @@ VERDICTS = "backends.json"
 PACKAGES = ("onnxruntime", "torch", "numpy")
 
 SECONDS = 5.0
-"""Of audio that is measured with."""
+"""Of audio in a pass that is measured."""
+WINDOWS = 9
+"""So many passes over the sample recording are compared, words and sounds."""
 ROUNDS = 7
 TOLERANCE = 1.1
 """ONNX may take so many times torch's time: it starts sooner and needs less memory."""
-FURTHEST = 0.05
+FURTHEST = 0.02
 """Sum of the differences of a frame's probabilities, on average, beyond which results count as others."""
+FURTHEST_SCORE = 0.05
+"""Difference of any sound's score beyond which they do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a measurement came to: milliseconds of a pass, and how far the probabilities were apart."""
+    """What a measurement came to: milliseconds of a pass, and how far probabilities and scores were apart."""
 
     torch_ms: float
     onnx_ms: float
     apart: float
+    scores_apart: float
 
     @property
     def onnx(self) -> bool:
         """Whether ONNX Runtime is to be taken."""
-        return self.onnx_ms <= TOLERANCE * self.torch_ms and self.apart <= FURTHEST
+        return self.onnx_ms <= TOLERANCE * self.torch_ms and self.same
+
+    @property
+    def same(self) -> bool:
+        """Whether both say the same."""
+        return self.apart <= FURTHEST and self.scores_apart <= FURTHEST_SCORE
 
 
 def choose(config: ModelConfig, backend: Backend, threads: int) -> tuple[StoredModel, OnnxNetwork] | None:
@@ -79,11 +88,12 @@ def choose(config: ModelConfig, backend: Backend, threads: int) -> tuple[StoredM
         if backend == "auto":
             verdict = _verdict(config, found, threads)
             log.info(
-                "%s computes: %g s take torch %.1f ms and ONNX Runtime %.1f",
+                "%s computes: %g s take torch %.1f ms and ONNX Runtime %.1f%s",
                 "ONNX Runtime" if verdict.onnx else "torch",
                 SECONDS,
                 verdict.torch_ms,
                 verdict.onnx_ms,
+                "" if verdict.same else ", whose results are not torch's",
             )
             if not verdict.onnx:
                 return None
@@ -173,34 +183,40 @@ def _processor() -> str:
 
 
 def _measure(config: ModelConfig, model: StoredModel, threads: int) -> Verdict:
-    """Both in turn, on the same noise."""
+    """Both in turn, on the same recording."""
     import torch
 
+    from streamer.audio.decode import decode_file
     from streamer.backends.onnx import OnnxNetwork
     from streamer.backends.torch import choose_precision, network_of
     from streamer.nn.checkpoint import load
 
     torch.set_num_threads(threads)
-    both: list[Network] = [
+    both: tuple[Network, Network] = (
         network_of(load(config.name), choose_precision(config)),
         OnnxNetwork(model, threads),
-    ]
-    rng = np.random.default_rng(0)
-    syllables = np.sin(np.linspace(0, 4 * np.pi * SECONDS, round(SECONDS * SAMPLE_RATE))) ** 2
-    samples = (0.1 * syllables * rng.standard_normal(len(syllables))).astype(np.float32)
-    passes = [_pass(network, samples, model.tags is not None) for network in both]
-    heard = [np.exp(one()) for one in passes]
-    apart = float(np.abs(heard[0] - heard[1]).sum(-1).mean())
+    )
+    size = round(SECONDS * SAMPLE_RATE)
+    heard = decode_file(find_sample())[: WINDOWS * size].reshape(-1, size)
+    apart = np.array([_apart(*both, view, model.tags is not None) for view in heard])
     taken: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
-        for one, times in zip(passes, taken, strict=True):
+        for network, times in zip(both, taken, strict=True):
             began = time.perf_counter()
-            one()
+            _pass(network, heard[0], model.tags is not None)
             times.append(1000 * (time.perf_counter() - began))
     reference, onnx = (round(statistics.median(times), 2) for times in taken)
-    return Verdict(reference, onnx, round(apart, 5))
+    return Verdict(reference, onnx, round(float(apart[:, 0].mean()), 5), round(float(apart[:, 1].max()), 5))
 
 
-def _pass(network: Network, samples: Floats, pooled: bool) -> Callable[[], Floats]:
-    length = network.context(len(samples))
-    return lambda: network.ctc(network.encode([samples], length, pooled, judged=False).states)
+def _apart(one: Network, other: Network, samples: Floats, pooled: bool) -> tuple[float, float]:
+    """How far they are apart: in a frame's probabilities on average, in the scores of sounds at most."""
+    (words, sounds), (others, other_sounds) = (_pass(network, samples, pooled) for network in (one, other))
+    return float(np.abs(words - others).sum(-1).mean()), float(np.abs(sounds - other_sounds).max(initial=0))
+
+
+def _pass(network: Network, samples: Floats, pooled: bool) -> tuple[Floats, Floats]:
+    """Probabilities of each frame's pieces, and scores of sounds over all of it, if there are any."""
+    encoded = network.encode([samples], network.context(len(samples)), pooled, judged=False)
+    scores = network.tags([encoded.layers[0]]) if encoded.layers is not None else np.empty(0, np.float32)
+    return np.exp(network.ctc(encoded.states)), scores

@@ -1,11 +1,13 @@
 """A model's networks as ONNX graphs, written from its stored weights: no torch, and no rounding of them.
 
 Matrices that are stored as integers stay integers. What they are multiplied by is rounded to 8 bits on the
-way, in blocks of BLOCK numbers with a scale each (`MatMulNBits` at accuracy level 4): whole rows, or whole
-tensors, would lose what is small beside the few features of Whisper's states that are large.
+way, with a scale for each frame: one for a whole tensor would lose what is quiet beside what is loud, and a
+window would depend on what shares its batch.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +17,34 @@ from streamer.backends.stored import Floats, Weights
 from streamer.nn.definition import Dims, TagsInfo
 from streamer.timebase import POOL
 
-VERSION = 1
+VERSION = 2
 """Counts up with every change of what is computed, so that verdicts on an older one are not believed."""
-
-BLOCK = 64
-"""Numbers that share a scale."""
 
 EPSILON = 1e-5
 """Of layer norms, as torch has it."""
 
-INT8 = 4
-"""MatMulNBits' name for computing in integers of 8 bits."""
+
+HIGHEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How a frame's numbers become integers from 0 to HIGHEST. zero: the one that stands for zero.
+
+    least: a frame whose largest number is smaller is rounded as if it had this one.
+    """
+
+    zero: int
+    least: float
+
+
+EVEN = Rounding(128, 1e-9)
+"""For what is as often below zero as above it."""
+
+LOWEST = 0.17
+"""What GELU gives is above minus this."""
+ACTIVE = Rounding(32, (HIGHEST - 32) / 32 * LOWEST)
+"""For what GELU gives: most of the integers are above zero, where most of it is."""
 
 TIME_HEADS, LAYER_HEADS = 1, 8
 """Attention heads of a TL-Tr tag head (see `nn.heads`)."""
@@ -35,38 +54,50 @@ HEADS = ("tl-tr",)
 
 
 class Layers:
-    """The building blocks, added to a graph; weights are asked for by name."""
+    """The building blocks, added to a graph of their own; weights are asked for by name."""
 
-    def __init__(self, weights: Weights) -> None:
-        self.graph, self._weights = Graph(), weights
+    def __init__(self, weights: Weights, signed: bool = True) -> None:
+        """signed: matrices stay as they are; else they are shifted to integers without a sign.
+
+        That comes to the same, is slower, and right on every processor (see `processor.multiplies_signed`).
+        """
+        self.graph, self.weights, self._signed = Graph(), weights, signed
 
     def constant(self, name: str) -> str:
         """A stored tensor."""
-        return self.graph.constant(self._weights.whole(name))
+        return self.graph.constant(self.weights.whole(name))
 
-    def linear(self, x: str, *names: str) -> str:
+    def linear(self, x: str, *names: str, rounding: Rounding = EVEN) -> str:
         """A linear layer; of several names the outputs follow each other. Biases are there or are zero."""
-        found = [self._weights.rows(f"{name}.weight") for name in names]
-        biases = [self._weights.bias(name, len(rows)) for name, (rows, _) in zip(names, found, strict=True)]
+        found = [self.weights.rows(f"{name}.weight") for name in names]
+        biases = [self.weights.bias(name, len(rows)) for name, (rows, _) in zip(names, found, strict=True)]
         rows, scale = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return self.rows(x, rows, scale, np.concatenate(biases))
+        return self.rows(x, rows, scale, np.concatenate(biases), rounding)
 
-    def rows(self, x: str, rows: NDArray[np.int8], scale: Floats, bias: Floats | None) -> str:
+    def rows(
+        self, x: str, rows: NDArray[np.int8], scale: Floats, bias: Floats | None, rounding: Rounding = EVEN
+    ) -> str:
         """x times a matrix of int8 (out, in) with a scale a row, plus a bias."""
-        n, k = rows.shape
-        blocks = -(-k // BLOCK)
-        # 128 stands for zero.
-        packed = (np.pad(rows, ((0, 0), (0, blocks * BLOCK - k))).astype(np.int16) + 128).astype(np.uint8)
-        inputs = [
-            self.graph.constant(packed.reshape(n, blocks, BLOCK)),
-            self.graph.constant(np.repeat(scale.astype(np.float32)[:, None], blocks, axis=1)),
-        ]
-        if bias is not None:
-            inputs += ["", "", self.graph.constant(bias)]
-        (out,) = self.graph.contrib(
-            "MatMulNBits", x, *inputs, K=k, N=n, bits=8, block_size=BLOCK, accuracy_level=INT8
-        )
-        return out
+        g = self.graph
+        one, zero = g.constant(np.array(1, np.float32)), g.constant(np.array(rounding.zero, np.uint8))
+        step = self._step(x, rounding)
+        rounded = g.op("QuantizeLinear", g.op("Div", x, step), one, zero)
+        columns = [np.ascontiguousarray(rows.T)]
+        if not self._signed:
+            columns = [(columns[0].astype(np.int16) + 128).astype(np.uint8), np.array(128, np.uint8)]
+        matrix, *shift = map(g.constant, columns)
+        scales = one, g.constant(scale.astype(np.float32))
+        (out,) = g.contrib("MatMulIntegerToFloat", rounded, matrix, *scales, zero, *shift)
+        out = g.op("Mul", out, step)
+        return out if bias is None else g.op("Add", out, g.constant(bias))
+
+    def _step(self, x: str, rounding: Rounding) -> str:
+        """How far apart the numbers are that a frame is rounded to."""
+        g = self.graph
+        size = x if rounding is ACTIVE else g.op("Abs", x)
+        largest = g.op("ReduceMax", size, axes=[-1], keepdims=1)
+        largest = g.op("Max", largest, g.constant(np.array(rounding.least, np.float32)))
+        return g.op("Mul", largest, g.constant(np.array(1 / (HIGHEST - rounding.zero), np.float32)))
 
     def norm(self, x: str, name: str) -> str:
         """A layer norm."""
@@ -74,12 +105,9 @@ class Layers:
         return self.graph.op("LayerNormalization", x, gain, bias, axis=-1, epsilon=EPSILON)
 
     def add_norm(self, x: str, more: str, name: str) -> tuple[str, str]:
-        """x + more, and its layer norm."""
-        gain, bias = self.constant(f"{name}.weight"), self.constant(f"{name}.bias")
-        normed, _, _, total = self.graph.contrib(
-            "SkipLayerNormalization", x, more, gain, bias, outputs=4, epsilon=EPSILON
-        )
-        return total, normed
+        """x + more, and its layer norm. As two operators: ONNX Runtime's one for both is slower."""
+        total = self.graph.op("Add", x, more)
+        return total, self.norm(total, name)
 
     def gelu(self, x: str) -> str:
         """The activation."""
@@ -98,7 +126,7 @@ class Layers:
 
     def feed_forward(self, x: str, name: str) -> str:
         """Widen, activate, narrow."""
-        return self.linear(self.gelu(self.linear(x, f"{name}.0")), f"{name}.2")
+        return self.linear(self.gelu(self.linear(x, f"{name}.0")), f"{name}.2", rounding=ACTIVE)
 
     def pooled(self, x: str, width: int) -> str:
         """(B, T, width) -> (B, 1, T // POOL, width): means over runs of POOL frames."""
@@ -110,11 +138,11 @@ class Layers:
         )
 
 
-def encoder(weights: Weights, dims: Dims, pooled: bool) -> bytes:
+def encoder(net: Layers, dims: Dims, pooled: bool) -> bytes:
     """`mel` (B, n_mels, 2·T) -> `states` (B, T, D), and if wanted `layers` (B, L, T // POOL, D)."""
-    net, width = Layers(weights), dims.n_audio_state
+    width = dims.n_audio_state
     g = net.graph
-    x = _convolutions(net, weights, g.input("mel", np.float32, ("B", dims.n_mels, "M")), width)
+    x = _convolutions(net, g.input("mel", np.float32, ("B", dims.n_mels, "M")), width)
     positions = g.constant(_sinusoids(dims.n_audio_ctx, width))
     here = g.op("Slice", positions, g.integers(0), g.op("Shape", x, start=1, end=2), g.integers(0))
     x = g.op("Add", x, here)
@@ -134,7 +162,7 @@ def encoder(weights: Weights, dims: Dims, pooled: bool) -> bytes:
     return g.model()
 
 
-def _convolutions(net: Layers, weights: Weights, mel: str, width: int) -> str:
+def _convolutions(net: Layers, mel: str, width: int) -> str:
     """Log-mel (B, n_mels, 2·T) to (B, T, width). The second convolution is a matrix over three frames."""
     g = net.graph
     kernel, bias = net.constant("encoder.conv1.weight"), net.constant("encoder.conv1.bias")
@@ -144,10 +172,10 @@ def _convolutions(net: Layers, weights: Weights, mel: str, width: int) -> str:
     odd = g.split(pairs, 2, width, width)[1]
     later = g.op("Pad", odd, g.integers(0, 1, 0, 0, 0, 0))
     before = g.op("Slice", later, g.integers(0), g.integers(-1), g.integers(1))
-    rows, scale = weights.rows("encoder.conv2.weight")
+    rows, scale = net.weights.rows("encoder.conv2.weight")
     rows = rows.transpose(0, 2, 1).reshape(len(rows), -1)
     seen = g.op("Concat", before, pairs, axis=2)
-    return net.gelu(net.rows(seen, rows, scale, weights.whole("encoder.conv2.bias")))
+    return net.gelu(net.rows(seen, rows, scale, net.weights.whole("encoder.conv2.bias"), ACTIVE))
 
 
 def _sinusoids(length: int, channels: int) -> Floats:
@@ -158,9 +186,8 @@ def _sinusoids(length: int, channels: int) -> Floats:
     return np.concatenate([np.sin(phase), np.cos(phase)], axis=1).astype(np.float32)
 
 
-def ctc(weights: Weights, dims: Dims) -> bytes:
+def ctc(net: Layers, dims: Dims) -> bytes:
     """`states` (B, T, D) -> `logprobs` (B, T, 1 + pieces)."""
-    net = Layers(weights)
     states = net.graph.input("states", np.float32, ("B", "T", dims.n_audio_state))
     logits = net.linear(states, "ctc.out")
     logprobs = net.graph.op("LogSoftmax", logits, axis=-1)
@@ -168,9 +195,9 @@ def ctc(weights: Weights, dims: Dims) -> bytes:
     return net.graph.model()
 
 
-def tags(weights: Weights, dims: Dims, about: TagsInfo) -> bytes:
+def tags(net: Layers, dims: Dims, about: TagsInfo) -> bytes:
     """`layers` (B, L, tokens, D) -> `scores` (B, classes): `nn.heads.TimeLayerTransformer`."""
-    net, count, width = Layers(weights), dims.n_audio_layer, dims.n_audio_state
+    count, width = dims.n_audio_layer, dims.n_audio_state
     g = net.graph
     x = g.input("layers", np.float32, ("B", count, "P", width))
     inner = about.width or width
@@ -192,18 +219,18 @@ def _block_mean(net: Layers, x: str, name: str, width: int, heads: int) -> str:
     heard = net.self_attention(net.norm(x, f"{name}.attn_ln"), f"{name}.attn", width, heads)
     x, normed = net.add_norm(x, heard, f"{name}.mlp_ln")
     active = net.gelu(net.linear(normed, f"{name}.mlp.0"))
-    mean = net.linear(g.op("ReduceMean", active, axes=[1], keepdims=0), f"{name}.mlp.2")
+    mean = net.linear(g.op("ReduceMean", active, axes=[1], keepdims=0), f"{name}.mlp.2", rounding=ACTIVE)
     return g.op("Add", g.op("ReduceMean", x, axes=[1], keepdims=0), mean)
 
 
-def follower(weights: Weights, dims: Dims) -> bytes:
+def follower(net: Layers, dims: Dims) -> bytes:
     """The decoder with its tokens given (`base.Follow`): `states` (1, T, D), `given` and `wanted` (N, n)."""
-    net, width, heads = Layers(weights), dims.n_text_state, dims.n_text_head
+    width, heads = dims.n_text_state, dims.n_text_head
     g = net.graph
     states = g.input("states", np.float32, (1, "T", dims.n_audio_state))
     given = g.input("given", np.int64, ("N", "n"))
     wanted = g.input("wanted", np.int64, ("N", "n"))
-    embedding = weights.rows("decoder.token_embedding.weight")
+    embedding = net.weights.rows("decoder.token_embedding.weight")
     table = g.op("DequantizeLinear", g.constant(embedding[0]), g.constant(embedding[1]), axis=0)
     length = g.op("Shape", given, start=1, end=2)
     positions = net.constant("decoder.positional_embedding")

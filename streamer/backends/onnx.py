@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from streamer.audio.mel import log_mel
-from streamer.backends import graphs
+from streamer.backends import graphs, processor
 from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for
+from streamer.backends.graphs import Layers
 from streamer.backends.stored import StoredModel, Weights
 from streamer.errors import ModelError
 from streamer.nn.definition import WordsInfo
@@ -26,13 +28,13 @@ class OnnxNetwork:
         """
         info = model.info
         self._dims, self._short = info.dims, info.context.short
-        weights = Weights.of(model.directory)
+        net = partial(Layers, Weights.of(model.directory), processor.multiplies_signed())
         dims = info.dims
-        self._encoder = _session(graphs.encoder(weights, dims, info.tags is not None), threads)
-        self._tags = _session(graphs.tags(weights, dims, info.tags), threads) if info.tags else None
-        self._ctc = _session(graphs.ctc(weights, dims), threads) if info.ctc else None
+        self._encoder = _session(graphs.encoder(net(), dims, info.tags is not None), threads)
+        self._tags = _session(graphs.tags(net(), dims, info.tags), threads) if info.tags else None
+        self._ctc = _session(graphs.ctc(net(), dims), threads) if info.ctc else None
         asked = info.ctc is not None and (info.words or WordsInfo()).decoder > 0
-        self._follower = _session(graphs.follower(weights, dims), threads) if asked else None
+        self._follower = _session(graphs.follower(net(), dims), threads) if asked else None
 
     @property
     def follow(self) -> Follow | None:

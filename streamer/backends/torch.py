@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from streamer.audio.mel import log_mel
+from streamer.backends import processor
 from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for
 from streamer.config import ModelConfig
 from streamer.nn.checkpoint import LoadedModel
@@ -22,19 +23,8 @@ from streamer.timebase import FRAME, TOKEN, ceil_to
 def choose_precision(config: ModelConfig) -> torch.dtype:
     """bfloat16 where asked for, or where the processor multiplies it in hardware; else float32."""
     if config.precision == "auto":
-        return torch.bfloat16 if _cpu_flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
+        return torch.bfloat16 if processor.flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            for line in info:
-                if line.startswith("flags"):
-                    return set(line.split(":", 1)[1].split())
-    except OSError:
-        pass
-    return set()
 
 
 def network_of(model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> WhisperNetwork | SpeechNetwork:

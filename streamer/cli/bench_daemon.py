@@ -102,8 +102,8 @@ def streams(
 
     Finals only: --set live.partials=false. All streams speak at the same moments, which is the worst case.
     """
-    from streamer.cli.sources import find_sample
     from streamer.evaluation.daemon_cost import loads
+    from streamer.resources import find_sample
 
     kept = 0
     rows = []

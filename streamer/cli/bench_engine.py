@@ -72,9 +72,9 @@ def engine(
     import torch
 
     from streamer.audio.decode import decode_file
-    from streamer.cli.sources import find_sample
     from streamer.evaluation.engine_cost import Plan, measure, onnx_maker, own_engines, random_engines
     from streamer.evaluation.peers import make_peers
+    from streamer.resources import find_sample
     from streamer.training import bars
 
     kinds = [{"fp32": torch.float32, "bf16": torch.bfloat16}[name] for name in dict.fromkeys(precisions)]

@@ -5,25 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from streamer import resources
 from streamer.audio.ring import Ring
 from streamer.audio.source import Report, Source, StateChange
 from streamer.audio.spec import SourceSpec, open_source, parse_source
 from streamer.config import Config, SourceConfig
 from streamer.errors import SourceError, StreamerError
 from streamer.events import SourceState
+from streamer.resources import find_sample
 from streamer.timebase import SAMPLE_RATE
 
 BETWEEN_ROUNDS = 1.0
 """Seconds of silence between two rounds of a sample that is played again and again."""
-
-SAMPLES = ("opus", "ogg", "flac", "wav", "mp3")
-"""Formats that the shipped sample may have."""
-
 
 PUSH = "push"
 """Instead of a source: none of one's own, clients will send theirs."""
@@ -53,16 +48,6 @@ def demo_source(config: SourceConfig, loop: bool) -> Source:
     return (
         Repeated(lambda: open_source(spec, config), "sample recording") if loop else open_source(spec, config)
     )
-
-
-def find_sample() -> Path:
-    """The sample audio that ships with the code. StreamerError where it is missing."""
-    folder = resources.PACKAGE / "samples"
-    for suffix in SAMPLES:
-        path = folder / f"demo.{suffix}"
-        if path.is_file():
-            return path
-    raise StreamerError(f"expected the sample audio {folder / 'demo.*'}, found none: install streamer again")
 
 
 def _configured(config: Config) -> list[SourceSpec]:

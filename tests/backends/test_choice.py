@@ -22,6 +22,7 @@ from tests.tiny import save_tiny, tiny_model
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STREAMER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(choice, "SECONDS", 1.0)
+    monkeypatch.setattr(choice, "WINDOWS", 1)
     monkeypatch.setattr(choice, "ROUNDS", 1)
     return tmp_path / "cache"
 
@@ -76,10 +77,11 @@ def test_a_cache_that_says_nothing_or_cannot_be_written_is_no_obstacle(
 @pytest.mark.parametrize(
     ("verdict", "onnx"),
     [
-        (Verdict(10.0, 5.0, 0.001), True),
-        (Verdict(10.0, 10.5, 0.001), True),
-        (Verdict(10.0, 12.0, 0.001), False),
-        (Verdict(10.0, 5.0, 0.2), False),
+        (Verdict(10.0, 5.0, 0.001, 0.001), True),
+        (Verdict(10.0, 10.5, 0.001, 0.001), True),
+        (Verdict(10.0, 12.0, 0.001, 0.001), False),
+        (Verdict(10.0, 5.0, 0.2, 0.001), False),
+        (Verdict(10.0, 5.0, 0.001, 0.2), False),
     ],
 )
 def test_neither_much_slower_nor_different_is_taken(verdict: Verdict, onnx: bool) -> None:
@@ -90,7 +92,8 @@ def test_what_was_chosen_before_is_taken_at_its_word(folder: Path, cache: Path) 
     choose(asked(folder), "auto", 1)
     (key,) = json.loads((cache / VERDICTS).read_text())
     for ms, onnx in ((1.0, True), (100.0, False)):
-        (cache / VERDICTS).write_text(json.dumps({key: {"torch_ms": 10.0, "onnx_ms": ms, "apart": 0.0}}))
+        verdict = {"torch_ms": 10.0, "onnx_ms": ms, "apart": 0.0, "scores_apart": 0.0}
+        (cache / VERDICTS).write_text(json.dumps({key: verdict}))
         engine = load_engine(asked(folder), backend="auto")
         assert isinstance(engine.model, StoredModel) is onnx
 

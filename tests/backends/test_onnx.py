@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamer.asr.decode import DecodeOptions
 from streamer.asr.ngram import WordModel
 from streamer.asr.tokenizer import load_tokenizer
+from streamer.backends import processor
 from streamer.backends.onnx import OnnxNetwork
 from streamer.backends.stored import read_stored
 from streamer.backends.torch import WhisperNetwork
@@ -132,7 +133,18 @@ def test_a_batch_is_its_windows_one_after_the_other(folder: Path) -> None:
     assert together.layers is None
     for i, clip in enumerate(clips):
         alone = onnx.encode([clip], onnx.context(len(clip)), False, False).states
-        assert together.states[i : i + 1] == pytest.approx(alone, abs=1e-4)
+        assert np.array_equal(together.states[i : i + 1], alone)
+
+
+def test_a_processor_that_cannot_multiply_signed_comes_to_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, this_one_can = [], processor.multiplies_signed()
+    for can in (True, False):
+        monkeypatch.setattr(processor, "multiplies_signed", lambda can=can: can)
+        onnx = OnnxNetwork(read_stored(folder), 1)
+        states.append(onnx.encode([noise(1.0)], onnx.context(SAMPLE_RATE), False, False).states)
+    assert np.array_equal(*states) or not this_one_can
 
 
 def test_a_model_without_a_branch_or_a_head_has_neither(tmp_path: Path) -> None:

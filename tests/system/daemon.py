@@ -22,10 +22,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 import streamer
 from streamer.audio.decode import decode_file
-from streamer.cli.sources import find_sample
 from streamer.errors import StreamerError
 from streamer.nn.definition import read_info
-from streamer.resources import models_dir
+from streamer.resources import find_sample, models_dir
 from streamer.timebase import SAMPLE_RATE
 
 Event = dict[str, Any]

@@ -10,9 +10,8 @@ import pytest
 
 from streamer.app import FileRun
 from streamer.captions import Transcript
-from streamer.cli.sources import find_sample
 from streamer.config import Config
-from streamer.resources import models_dir
+from streamer.resources import find_sample, models_dir
 from streamer.training.demo import SOUNDS, SPEECH
 from streamer.training.sounds import MAKERS
 

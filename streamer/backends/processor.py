@@ -1,0 +1,28 @@
+"""What the processor can do, as far as it tells."""
+
+from __future__ import annotations
+
+import platform
+
+X86 = {"x86_64", "amd64"}
+DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
+def flags() -> set[str]:
+    """Its features by the names that Linux gives them; none where nobody tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            for line in info:
+                if line.startswith("flags"):
+                    return set(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return set()
+
+
+def multiplies_signed() -> bool:
+    """Whether products of unsigned and signed bytes add up without loss.
+
+    Those of an x86 without dot products do not: it cuts sums of two off at 16 bits.
+    """
+    return platform.machine().lower() not in X86 or bool(flags() & DOT_PRODUCTS)
