@@ -135,12 +135,11 @@ def test_the_time_of_short_windows_is_not_time_below() -> None:
     one = detector(confirm=1, hold=1.6)
     a = seconds(10)
     assert len(one.push(a - WINDOW, a, [0.9, 0, 0])) == 1
-    for k in (1, 2):
-        assert one.push(a, a + k * HOP, [0.1, 0, 0]) == []
-    assert one.push(a, a + 3 * HOP, [0.1, 0, 0]) == []  # the first that can say so, for less than the hold
-    assert one.push(a, a + 4 * HOP, [0.9, 0, 0]) == []
-    (offset,) = one.flush(a + 4 * HOP)
-    assert (offset.sound, offset.end) == (1, a + 4 * HOP)
+    assert one.push(a, a + HOP, [0.1, 0, 0]) == []
+    assert one.push(a, a + 2 * HOP, [0.1, 0, 0]) == []  # the first that can say so, for less than the hold
+    assert one.push(a, a + 3 * HOP, [0.9, 0, 0]) == []
+    (offset,) = one.flush(a + 3 * HOP)
+    assert (offset.sound, offset.end) == (1, a + 3 * HOP)
 
 
 def test_short_windows_alone_do_not_keep_a_sound_for_ever() -> None:
