@@ -1,8 +1,14 @@
 """Linear probes on frozen features: on each layer, and SUPERB's on a learnt sum of all (Yang et al. 2021).
 
 A probe is a softmax regression with an L2 penalty, on features that have mean 0 and variance 1 over what it
-learns from, fitted by L-BFGS from zero: nothing is drawn, so the same features give the same probe. The sum's
-weights are a softmax that is learnt together with the regression.
+learns from, fitted by L-BFGS from zero: nothing is drawn, so the same features give the same probe.
+
+The sum's weights are a softmax that is learnt together with the regression. Two things would drive it onto
+one layer whatever the others know: a mean of several layers varies less than any of them, so that the penalty
+would have to be paid for larger weights; and at the end of a fit, which SUPERB's few small steps never reach,
+any advantage has grown to all there is. So the sum is brought back to variance 1, and the softmax' logits
+have a penalty of their own: where the fit is at rest, a layer's logit is in proportion to what the loss would
+gain by more of it. What it gains is seen through the one map that reads all layers.
 """
 
 from __future__ import annotations
@@ -28,6 +34,8 @@ class ProbeConfig:
     """Parts of the data; each is once the test, and once what the penalty is chosen by."""
     strengths: tuple[float, ...] = (1e-1, 1e-2, 1e-3)
     """Of the L2 penalty, strongest first; the best on the fold that is kept for that."""
+    evenness: float = 0.02
+    """Of the penalty on the layers' logits, which keeps the sum's weights from settling on a single one."""
     iterations: int = 60
     """Of L-BFGS, at most."""
     longest: float = 10.0
@@ -42,10 +50,10 @@ class ProbeConfig:
             raise StreamerError(
                 f"strengths: expected positive numbers, largest first; found {list(self.strengths)}"
             )
-        if self.iterations < 1 or self.longest < 0.1:
+        if self.iterations < 1 or self.longest < 0.1 or self.evenness < 0:
             raise StreamerError(
-                "expected one iteration or more and 0.1 seconds of a clip or more, "
-                f"found {self.iterations} and {self.longest}"
+                "expected one iteration or more, 0.1 seconds of a clip or more and an evenness of 0 or more, "
+                f"found {self.iterations}, {self.longest} and {self.evenness}"
             )
         return self
 
@@ -61,16 +69,22 @@ class Split:
 
 @dataclass(slots=True)
 class Probe:
-    """mixture: (L,) logits of the layers' weights. weight: (labels, D). bias: (labels,)."""
+    """mixture: (L,) logits of the layers' weights. weight: (labels, D). bias: (labels,).
+
+    alike: (L, L) covariances of the layers' features, averaged over the features.
+    """
 
     mixture: Tensor
     weight: Tensor
     bias: Tensor
+    alike: Tensor
 
     @classmethod
-    def zero(cls, layers: int, width: int, n_label: int) -> Probe:
-        """One that has learnt nothing."""
-        return cls(torch.zeros(layers), torch.zeros(n_label, width), torch.zeros(n_label))
+    def zero(cls, x: Tensor, n_label: int) -> Probe:
+        """One that has learnt nothing yet of features (n, L, D), each with mean 0 and variance 1."""
+        count, layers, width = x.shape
+        alike = torch.einsum("nld,nmd->lm", x, x) / (count * width)
+        return cls(torch.zeros(layers), torch.zeros(n_label, width), torch.zeros(n_label), alike)
 
     @property
     def shares(self) -> NDArray[np.float32]:
@@ -80,23 +94,30 @@ class Probe:
 
     def logits(self, x: Tensor) -> Tensor:
         """(n, L, D) -> (n, labels)."""
-        return F.linear(torch.einsum("nld,l->nd", x, self.mixture.softmax(0)), self.weight, self.bias)
+        shares = self.mixture.softmax(0)
+        spread = (shares @ self.alike @ shares).sqrt()
+        return F.linear(torch.einsum("nld,l->nd", x, shares / spread), self.weight, self.bias)
 
-    def fit(self, x: Tensor, y: Tensor, strength: float, iterations: int) -> None:
+    def loss(self, x: Tensor, y: Tensor, strength: float, evenness: float) -> Tensor:
+        """What a fit makes small, of features (n, L, D) of labels (n,)."""
+        penalty = strength * self.weight.square().sum() + evenness * self.mixture.square().sum()
+        return F.cross_entropy(self.logits(x), y) + penalty
+
+    def fit(self, x: Tensor, y: Tensor, strength: float, config: ProbeConfig) -> None:
         """Go on from where it is, on features (n, L, D) of labels (n,)."""
         several = x.shape[1] > 1
         learns = [self.weight, self.bias, *([self.mixture] if several else [])]
         for tensor in learns:
             tensor.requires_grad_(True)
-        optimiser = torch.optim.LBFGS(learns, max_iter=iterations, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS(learns, max_iter=config.iterations, line_search_fn="strong_wolfe")
 
-        def loss() -> float:
+        def step() -> float:
             optimiser.zero_grad()
-            value = F.cross_entropy(self.logits(x), y) + strength * self.weight.square().sum()
+            value = self.loss(x, y, strength, config.evenness)
             value.backward()
             return value.item()
 
-        optimiser.step(loss)
+        optimiser.step(step)
         for tensor in learns:
             tensor.requires_grad_(False)
 
@@ -165,10 +186,10 @@ def _learn(
     mean, scale = features[train].mean(0), features[train].std(0) + 1e-6
     x, y = torch.from_numpy((features[train] - mean) / scale), torch.from_numpy(truth[train])
     asked = torch.from_numpy((features[test] - mean) / scale)
-    probe = Probe.zero(x.shape[1], x.shape[2], n_label)
+    probe = Probe.zero(x, n_label)
     out = []
     for strength in strengths:
-        probe.fit(x, y, strength, config.iterations)
-        copy = Probe(probe.mixture.clone(), probe.weight.clone(), probe.bias.clone())
+        probe.fit(x, y, strength, config)
+        copy = Probe(probe.mixture.clone(), probe.weight.clone(), probe.bias.clone(), probe.alike)
         out.append((copy, copy.logits(asked).argmax(1).numpy()))
     return out

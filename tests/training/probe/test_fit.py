@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from streamer.errors import StreamerError
 from streamer.resources import config_dir
@@ -42,6 +41,33 @@ def test_the_sum_learns_which_layer_tells(layer: int) -> None:
     np.testing.assert_array_equal(same, shares)
 
 
+def rotated(features: np.ndarray) -> np.ndarray:
+    """The same of every layer, but in directions that no two layers share."""
+    rng = np.random.default_rng(2)
+    turns = [np.linalg.qr(rng.standard_normal((6, 6)))[0] for _ in range(features.shape[1])]
+    return np.stack([features[:, i] @ turn for i, turn in enumerate(turns)], 1).astype(np.float32)
+
+
+def test_layers_that_tell_alike_share_the_weight() -> None:
+    features, truth, fold = planted(1)
+    features[:, 3] = features[:, 1] + 10 * np.random.default_rng(3).standard_normal((len(truth), 6))
+    _, shares = cross_validate(features, truth, splits(fold), 3, ProbeConfig())
+    assert (shares[:, [1, 3]] > 2 * shares[:, [0, 2]].max(1, keepdims=True)).all()
+    assert (shares.max(1) < 0.5).all()
+
+
+def test_without_evenness_a_layer_takes_all_and_with_much_of_it_none_does() -> None:
+    features, truth, fold = planted(1)
+    features[:, 3] = features[:, 1]
+    features = rotated(features)  # where one linear map reads one of both better than any mean
+    alone, even = (
+        cross_validate(features, truth, splits(fold), 3, ProbeConfig(evenness=value))[1].max()
+        for value in (0.0, 100.0)
+    )
+    assert alone > 0.95
+    assert even < 0.26
+
+
 def test_a_clips_answer_does_not_see_its_own_label() -> None:
     """Features that only name the clip: right guesses could only come from having learnt the test."""
     truth = np.random.default_rng(1).integers(0, 3, 60)
@@ -64,11 +90,12 @@ def test_parts_are_whole_and_apart() -> None:
 def test_a_probe_ends_where_the_loss_is_flat() -> None:
     features, truth, _ = planted(0)
     x, y = torch.from_numpy(features[:, 1:3]), torch.from_numpy(truth)
-    probe = Probe.zero(2, 6, 3)
-    probe.fit(x, y, 0.1, 200)
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+    probe = Probe.zero(x, 3)
+    probe.fit(x, y, 0.1, ProbeConfig(iterations=200))
     for tensor in (probe.mixture, probe.weight, probe.bias):
         tensor.requires_grad_(True)
-    (F.cross_entropy(probe.logits(x), y) + 0.1 * probe.weight.square().sum()).backward()
+    probe.loss(x, y, 0.1, ProbeConfig().evenness).backward()
     for tensor in (probe.mixture, probe.weight, probe.bias):
         assert tensor.grad is not None
         assert tensor.grad.abs().max() < 1e-3
@@ -90,6 +117,7 @@ def test_the_file_that_ships_says_every_default() -> None:
         {"strengths": (0.0,)},
         {"iterations": 0},
         {"longest": 0.0},
+        {"evenness": -0.1},
     ],
 )
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
