@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ class Pace:
     bf16: bool = False
     weight_decay: float = 0.0
     best: tuple[str, bool] | None = None
+
+    @classmethod
+    def of(cls, config: Any, best: tuple[str, bool] | None = None) -> Pace:
+        """What a training's settings say under the names of its fields, as far as they have them."""
+        told = {one.name: getattr(config, one.name) for one in fields(cls) if hasattr(config, one.name)}
+        return cls(**{**told, "best": best})
 
 
 def run(

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from streamer.errors import StreamerError
+from streamer.training.ctc.fit import CtcConfig
+from streamer.training.pretrain.config import Wav2VecConfig
 from streamer.training.trainer import Pace, claim, evaluations, last_whole, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -104,3 +106,18 @@ def test_no_other_training_goes_on_in_a_folder(tmp_path: Path) -> None:
     claim(tmp_path, {"rate": 2, "sizes": (1, 2)})
     with pytest.raises(StreamerError, match="found another rate, more"):
         claim(tmp_path, {"rate": 3, "sizes": (1, 2), "more": 1})
+
+
+def test_a_pace_is_what_settings_say_under_its_names() -> None:
+    ctc = CtcConfig(steps=7, rate=0.5, bf16=True)
+    assert Pace.of(ctc, best=("cer", False)) == Pace(
+        steps=7,
+        batch=ctc.batch,
+        rate=0.5,
+        warmup=ctc.warmup,
+        every=ctc.every,
+        seed=0,
+        bf16=True,
+        best=("cer", False),
+    )
+    assert Pace.of(Wav2VecConfig(weight_decay=0.25)).weight_decay == 0.25

@@ -80,19 +80,9 @@ def train_ctc(
     log.info("%d utterances to learn from, %d to choose by, %d to test", len(train), len(choose), len(test))
     claim(work, _about(config, vocabulary, encoder, train))
     model = make_model(encoder, loaded, vocabulary, config)
-    pace = Pace(
-        steps=config.steps,
-        batch=config.batch,
-        rate=config.rate,
-        warmup=config.warmup,
-        every=config.every,
-        seed=config.seed,
-        bf16=config.bf16,
-        best=("cer", False),
-    )
     rows = run(
         model,
-        pace,
+        Pace.of(config, best=("cer", False)),
         work,
         train,
         choose,

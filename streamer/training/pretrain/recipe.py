@@ -153,20 +153,10 @@ def _run(
     report_to: Sequence[str],
     callbacks: Sequence[Any] = (),
 ) -> list[Row]:
-    pace = Pace(
-        steps=config.steps,
-        batch=config.batch,
-        rate=config.rate,
-        warmup=config.warmup,
-        every=config.every,
-        seed=config.seed,
-        bf16=config.bf16,
-        weight_decay=config.weight_decay,
-    )
     collate, measure, labels = how
     return run(
         model,
-        pace,
+        Pace.of(config),
         work,
         *data,
         collate,
