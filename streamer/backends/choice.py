@@ -47,7 +47,7 @@ TOLERANCE = 1.1
 """ONNX may take so many times torch's time: it starts sooner and needs less memory."""
 FURTHEST = 0.02
 """Sum of the differences of a frame's probabilities, on average, beyond which results count as others."""
-FURTHEST_SCORE = 0.05
+FURTHEST_SCORE = 0.1
 """Difference of any sound's score beyond which they do."""
 
 

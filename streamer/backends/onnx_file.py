@@ -31,7 +31,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: list[bytes] = []
-        self._constants: list[bytes] = []
+        self._constants: list[list[bytes]] = []
         self._inputs: list[bytes] = []
         self._outputs: list[bytes] = []
         self._names = 0
@@ -92,12 +92,12 @@ class Graph:
     def model(self) -> bytes:
         """The ONNX file."""
         graph = [_bytes(1, node) for node in self._nodes] + [_text(2, "streamer")]
-        graph += [_bytes(5, constant) for constant in self._constants]
-        graph += [_bytes(11, value) for value in self._inputs] + [
-            _bytes(12, value) for value in self._outputs
-        ]
+        for constant in self._constants:
+            graph += _message(5, constant)
+        graph += [_bytes(11, value) for value in self._inputs]
+        graph += [_bytes(12, value) for value in self._outputs]
         opsets = [_bytes(8, _text(1, domain) + _int(2, n)) for domain, n in (("", OPSET), (CONTRIB, 1))]
-        return b"".join([_int(1, IR_VERSION), _text(2, "streamer"), _bytes(7, b"".join(graph)), *opsets])
+        return b"".join([_int(1, IR_VERSION), _text(2, "streamer"), *_message(7, graph), *opsets])
 
 
 def _varint(number: int) -> bytes:
@@ -118,6 +118,11 @@ def _bytes(field: int, content: bytes) -> bytes:
     return _varint(field << 3 | _LENGTH) + _varint(len(content)) + content
 
 
+def _message(field: int, parts: Sequence[bytes]) -> list[bytes]:
+    """`_bytes` of parts that are not joined yet: weights are many megabytes, which are copied only once."""
+    return [_varint(field << 3 | _LENGTH) + _varint(sum(map(len, parts))), *parts]
+
+
 def _text(field: int, text: str) -> bytes:
     return _bytes(field, text.encode())
 
@@ -132,9 +137,10 @@ def _attribute(name: str, value: Attribute) -> bytes:
     return _text(1, name) + content
 
 
-def _tensor(name: str, array: NDArray[Any]) -> bytes:
+def _tensor(name: str, array: NDArray[Any]) -> list[bytes]:
     sizes = b"".join(_int(1, size) for size in array.shape)
-    return sizes + _int(2, _TYPES[array.dtype.name]) + _text(8, name) + _bytes(9, array.tobytes())
+    about = sizes + _int(2, _TYPES[array.dtype.name]) + _text(8, name)
+    return [about, *_message(9, [array.tobytes()])]
 
 
 def _value(name: str, dtype: DTypeLike, shape: Sequence[int | str]) -> bytes:

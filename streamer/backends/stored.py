@@ -123,7 +123,10 @@ class Weights:
 
 def _unpack(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
     """What `nn.quantise` packed into 6 bits: (rows, 3 n) bytes -> (rows, 4 n)."""
-    a, b, c = np.moveaxis(packed.astype(np.int32).reshape(len(packed), -1, 3), -1, 0)
-    word = a | b << 8 | c << 16
-    parts = [word & 63, word >> 6 & 63, word >> 12 & 63, word >> 18]
-    return (np.stack(parts, -1) - 32).astype(np.int8).reshape(len(packed), -1)
+    a, b, c = (packed[:, i::3] for i in range(3))
+    whole = np.empty((*a.shape, 4), np.uint8)
+    whole[..., 0] = a & 63
+    whole[..., 1] = a >> 6 | (b & 15) << 2
+    whole[..., 2] = b >> 4 | (c & 3) << 4
+    whole[..., 3] = c >> 2
+    return (whole - np.uint8(32)).view(np.int8).reshape(len(packed), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def choose_precision(config: ModelConfig) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
 
 
-def network_of(model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> WhisperNetwork | SpeechNetwork:
+def network_of(model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype) -> WhisperNetwork | SpeechNetwork:
     """A checkpoint, computing in `dtype` from now on."""
     if isinstance(model, LoadedModel):
         return WhisperNetwork(model, dtype)
@@ -37,7 +38,7 @@ def network_of(model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> Whisper
 class _Heads:
     """What every encoder has on it."""
 
-    def __init__(self, model: LoadedModel | LoadedSpeech, dtype: torch.dtype) -> None:
+    def __init__(self, model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype) -> None:
         self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
         self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
 
@@ -93,12 +94,12 @@ class WhisperNetwork(_Heads):
 
 
 class SpeechNetwork(_Heads):
-    """A wav2vec 2.0 or one of its like. See `base.Network`."""
+    """A wav2vec 2.0 or one of its like, or a wav2vec (v1). See `base.Network`."""
 
     follow = None
     """It has no decoder."""
 
-    def __init__(self, model: LoadedSpeech, dtype: torch.dtype) -> None:
+    def __init__(self, model: LoadedSpeech[Any], dtype: torch.dtype) -> None:
         self._encoder = model.encoder.to(dtype).eval()
         super().__init__(model, dtype)
         self._emotion = model.emotion
@@ -111,7 +112,7 @@ class SpeechNetwork(_Heads):
         return ceil_to(samples, BUCKET)
 
     def frames(self, samples: int) -> int:
-        """See Network."""
+        """See Network. Of a wav2vec (v1), which nothing that writes reads, as many as its like would have."""
         return frames_of(samples)
 
     @torch.inference_mode()
