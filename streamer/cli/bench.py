@@ -12,6 +12,7 @@ import click
 from streamer.cli.bench_daemon import idle, start, streams
 from streamer.cli.bench_engine import engine
 from streamer.cli.bench_fanout import fanout
+from streamer.cli.bench_soak import soak
 from streamer.cli.output import emit, json_option, table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def bench() -> None:
     """Measure what things cost on this machine. Other work beside it slows everything down."""
 
 
-for command in (engine, start, idle, streams, fanout):
+for command in (engine, start, idle, streams, soak, fanout):
     bench.add_command(command)
 
 
