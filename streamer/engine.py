@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # torch is for whom it is needed
     import torch
 
     from streamer.asr.transcriber import Model
+    from streamer.nn.definition import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,18 @@ def load_engine(
     decoder that the model has not.
     """
     threads = config.threads or max(1, (os.cpu_count() or 2) - 1)
-    chosen = choose(config, backend, threads)
+    chosen = choose(config, backend, threads, _beginning)
     if chosen is None:
         return _load_torch_engine(config, text, threads)
     model, network = chosen
     tokenizer = load_tokenizer(model.vocabulary)
     return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
+
+
+def _beginning(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Of a text without timestamps."""
+    tokenizer = load_tokenizer(vocabulary)
+    return (*tokenizer.sot_sequence(), tokenizer.no_timestamps)
 
 
 def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> Engine:
@@ -85,11 +92,11 @@ def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> E
     from streamer.backends.torch import choose_precision
     from streamer.nn.checkpoint import load, locate
     from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
-    from streamer.nn.speech_checkpoint import is_speech
+    from streamer.nn.speech_checkpoint import is_waveform
 
     torch.set_num_threads(threads)
     path = locate(config.name)
-    if path.is_dir() and is_speech(path):
+    if is_waveform(path):
         return _load_speech_engine(config, path, text)
     model = load(config.name, config.tags or None)
     if config.emotion:
@@ -99,25 +106,25 @@ def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> E
 
 
 def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> Engine:
-    """A wav2vec 2.0 and its like: float32 unless told otherwise, for nobody measured what bf16 costs it."""
+    """What hears the waveform itself: float32 unless told otherwise, for what bf16 costs was not measured."""
     import torch
 
     from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
     from streamer.nn.head_checkpoint import load_head
-    from streamer.nn.speech_checkpoint import load_speech, with_head
+    from streamer.nn.speech_checkpoint import load_waveform, with_head
 
     if config.decoder == "attention":
         raise ConfigError(f"model.decoder is 'attention', but {path} has no decoder: leave it at 'auto'")
     if config.task == "translate":
         raise ConfigError(f"model.task is 'translate', but {path} writes only what is said")
-    model = load_speech(path, "en" if config.language == "auto" else config.language)
+    model = load_waveform(path, "en" if config.language == "auto" else config.language)
     if config.tags:
         model = with_head(model, load_head(config.tags, model.encoder.n_layer))
     if config.emotion:
         model = with_emotion(model, model.encoder, load_emotion_head(config.emotion))
     tokenizer = SpellingTokenizer.of(model.letters.pieces if model.letters else (SPACE,))
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    return Engine(model, tokenizer, dtype, words=config.words, text=text)
+    return Engine(model, tokenizer, dtype, config.decoder, config.words, text)
 
 
 def _give_back() -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # torch is for whom it is needed
     from streamer.nn.speech_checkpoint import LoadedSpeech
     from streamer.nn.whisper import Whisper
 
-    Model = LoadedModel | LoadedSpeech | StoredModel
+    Model = LoadedModel | LoadedSpeech[Any] | StoredModel
 
 ASKED = 8
 """Texts that the decoder is asked about."""
@@ -211,7 +211,8 @@ def make_transcriber(
             return Wordless()
         raise ConfigError(
             f"expected a checkpoint with a CTC head for words, or one that judges emotion; found "
-            f"{model.name}, an encoder with neither: `streamer features` gives its hidden states"
+            f"{model.name}, an encoder with neither. `streamer features` gives its hidden states; with a "
+            "head for it (model.tags, model.emotion) it hears sounds or judges utterances"
         )
     chosen = model.info.text.decoder if decoder == "auto" else decoder
     if chosen == "ctc" and model.ctc is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,12 +18,13 @@ from streamer.nn.fill import fill
 from streamer.nn.head_checkpoint import encoder_info
 from streamer.nn.speech import SpeechEncoder
 from streamer.nn.speech_checkpoint import LoadedSpeech
+from streamer.nn.wav2vec1 import Wav2Vec
 from streamer.nn.whisper import Whisper
 from streamer.resources import user_models_dir
 
 FILE = "emotion.toml"
 WEIGHTS = "emotion.safetensors"
-M = TypeVar("M", LoadedModel, LoadedSpeech)
+M = TypeVar("M", LoadedModel, LoadedSpeech[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def save_emotion_head(directory: Path, info: EmotionHeadInfo, head: LayersHead) 
     write_definition(directory / FILE, info)
 
 
-def with_emotion(loaded: M, network: Whisper | SpeechEncoder, emotion: LoadedEmotion) -> M:
+def with_emotion(loaded: M, network: Whisper | SpeechEncoder | Wav2Vec, emotion: LoadedEmotion) -> M:
     """The same model, whose encoder `network` is or has, with a head that judges emotion.
 
     Raises CheckpointError where the head was trained on another encoder.

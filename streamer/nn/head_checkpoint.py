@@ -29,6 +29,7 @@ from streamer.nn.heads import Head, make_head
 from streamer.nn.official import TAG_HEADS, find_official, whisper_cache
 from streamer.nn.quantise import STORE, dequantise
 from streamer.nn.speech import SpeechEncoder
+from streamer.nn.wav2vec1 import Wav2Vec
 from streamer.nn.whisper import Whisper
 from streamer.nn.whisper_at import SUFFIXES, describe, load_whisper_at
 from streamer.resources import HEAD_FILE, RELEASED_HEAD, find_head
@@ -70,9 +71,9 @@ def fingerprint(encoder: nn.Module) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def encoder_info(name: str, network: Whisper | SpeechEncoder) -> EncoderInfo:
+def encoder_info(name: str, network: Whisper | SpeechEncoder | Wav2Vec) -> EncoderInfo:
     """What a head that is trained on this model's encoder has to remember of it."""
-    if isinstance(network, SpeechEncoder):
+    if not isinstance(network, Whisper):
         return EncoderInfo(
             name=name, n_layer=network.n_layer, n_state=network.n_state, fingerprint=fingerprint(network)
         )
@@ -86,7 +87,9 @@ def encoder_info(name: str, network: Whisper | SpeechEncoder) -> EncoderInfo:
     )
 
 
-def check_encoder(head: HeadInfo, name: str, network: Whisper | SpeechEncoder, *, stock: bool) -> None:
+def check_encoder(
+    head: HeadInfo, name: str, network: Whisper | SpeechEncoder | Wav2Vec, *, stock: bool
+) -> None:
     """Whether a head reads the encoder of the model called `name`; raises CheckpointError if not.
 
     By its sizes and fingerprint. A released head has no fingerprint but its encoder's name: then the

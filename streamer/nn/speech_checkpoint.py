@@ -1,4 +1,6 @@
-"""Loads wav2vec 2.0, HuBERT and WavLM checkpoints in Hugging Face's layout, with their heads."""
+"""Loads what hears the waveform itself: wav2vec 2.0, HuBERT and WavLM in Hugging Face's layout, with their
+heads, and wav2vec (v1) in fairseq's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from streamer.nn.heads import Head
 from streamer.nn.hugging_face import CONFIG, name_of, read_json, read_tensors
 from streamer.nn.letters import Letters, LettersHead, read_letters
 from streamer.nn.speech import SpeechEncoder
+from streamer.nn.wav2vec1 import Wav2Vec, is_wav2vec, load_wav2vec
 from streamer.resources import nearest
 from streamer.timebase import FRAME
 
@@ -32,6 +35,7 @@ ARCHITECTURES = ("Model", "ForPreTraining", CTC, *EMOTION)
 """What may follow the family's name in `architectures`."""
 
 PREPROCESSOR = "preprocessor_config.json"
+E_co = TypeVar("E_co", bound=SpeechEncoder | Wav2Vec, covariant=True)
 _ONLY_FOR_TRAINING = ("masked_spec_embed", "quantizer.", "project_hid.", "project_q.")
 _HEADS = ("lm_head.", "classifier.", "projector.", "layer_weights")
 _WEIGHT_NORM = (
@@ -49,7 +53,7 @@ class SpeechInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedSpeech:
+class LoadedSpeech(Generic[E_co]):
     """A checkpoint, ready to use: modules in float32 and evaluation mode.
 
     ctc, letters: of a CTC checkpoint. emotion: of one that judges utterances. It hears no sounds by itself:
@@ -58,7 +62,7 @@ class LoadedSpeech:
 
     name: str
     info: SpeechInfo
-    encoder: SpeechEncoder
+    encoder: E_co
     ctc: LettersHead | None = None
     letters: Letters | None = None
     emotion: EmotionHead | None = None
@@ -75,7 +79,20 @@ def is_speech(directory: Path) -> bool:
     return config.is_file() and read_json(config).get("model_type") in FAMILIES
 
 
-def load_speech(directory: Path, language: str = "en") -> LoadedSpeech:
+def is_waveform(path: Path) -> bool:
+    """Whether a folder holds a checkpoint of one of the families, or a file a wav2vec (v1)."""
+    return is_speech(path) if path.is_dir() else path.suffix == ".pt" and is_wav2vec(path)
+
+
+def load_waveform(path: Path, language: str = "en") -> LoadedSpeech[SpeechEncoder | Wav2Vec]:
+    """Load either. A wav2vec (v1) writes nothing, it is there for heads. Raises CheckpointError."""
+    if path.is_dir():
+        return load_speech(path, language)
+    info = SpeechInfo("a wav2vec (v1) checkpoint of fairseq", (language,))
+    return LoadedSpeech(path.stem, info, load_wav2vec(path))
+
+
+def load_speech(directory: Path, language: str = "en") -> LoadedSpeech[SpeechEncoder]:
     """Load a folder in Hugging Face's layout. `language`: the one that it writes, of which no file tells.
 
     Raises CheckpointError for another kind of model, for tensors that are missing or of another shape, and
@@ -104,7 +121,7 @@ def load_speech(directory: Path, language: str = "en") -> LoadedSpeech:
     return LoadedSpeech(name_of(directory), info, encoder, ctc, letters, emotion)
 
 
-def with_head(loaded: LoadedSpeech, head: LoadedHead) -> LoadedSpeech:
+def with_head(loaded: LoadedSpeech[E_co], head: LoadedHead) -> LoadedSpeech[E_co]:
     """The same checkpoint, hearing sounds. Raises CheckpointError where the head reads another encoder."""
     check_encoder(head.info, loaded.name, loaded.encoder, stock=False)
     return replace(

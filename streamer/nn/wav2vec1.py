@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,12 @@ from torch import Tensor, nn
 from streamer.errors import CheckpointError
 from streamer.nn.fill import fill
 from streamer.nn.frames import Frames
+from streamer.timebase import TOKEN, exact_div
 
 HOP = 160
 """Samples between two frames (10 ms)."""
+PER_TOKEN = exact_div(TOKEN, HOP)
+"""Frames averaged into one pooled token."""
 KERNELS = (10, 8, 4, 4, 4, 1, 1)
 STRIDES = (5, 4, 2, 2, 2, 1, 1)
 AGGREGATORS = {(3,) * 9: False, tuple(range(2, 14)): True}
@@ -116,6 +120,7 @@ class Wav2Vec(nn.Module):
     def __init__(self, dims: Wav2VecDims) -> None:
         super().__init__()
         self.dims = dims
+        self.n_state, self.n_layer = dims.width, 2
         self.feature_extractor = Extractor(dims.width)
         self.feature_aggregator = Aggregator(dims)
 
@@ -129,7 +134,9 @@ class Wav2Vec(nn.Module):
         if not len(samples):
             raise ValueError("expected samples to encode, found none")
         short = max(0, receptive_field(KERNELS, STRIDES) - len(samples))
-        z = self.feature_extractor(torch.from_numpy(np.pad(samples, (0, short)))[None])
+        weight = next(self.parameters())
+        padded = torch.from_numpy(np.pad(samples, (0, short))).to(weight.device, weight.dtype)
+        z = self.feature_extractor(padded[None])
         return z[0].T, self.feature_aggregator(z)[0].T
 
     def forward(self, clips: Sequence[NDArray[np.float32]]) -> Frames:
@@ -137,12 +144,15 @@ class Wav2Vec(nn.Module):
         pairs = [self.features(clip) for clip in clips]
         lengths = tuple(len(z) for z, _ in pairs)
         z, c = (nn.utils.rnn.pad_sequence([pair[i] for pair in pairs], batch_first=True) for i in (0, 1))
-        return Frames(c, z, torch.stack([z, c], dim=1), lengths)
+        return Frames(c, z, torch.stack([z, c], dim=1), lengths, PER_TOKEN)
 
 
 def is_wav2vec(path: Path) -> bool:
-    """Whether a file is a fairseq checkpoint of wav2vec (v1), whatever may be wrong with it."""
-    model = _content(path, "Expected a checkpoint").get("model")
+    """Whether a file is a fairseq checkpoint of wav2vec (v1), whatever may be wrong with it.
+
+    Of today's files only the names are read; older ones know no such thing.
+    """
+    model = _content(path, "Expected a checkpoint", zipfile.is_zipfile(path)).get("model")
     return isinstance(model, Mapping) and any(str(name).startswith(_EXTRACTOR) for name in model)
 
 
@@ -161,11 +171,11 @@ def load_wav2vec(path: Path) -> Wav2Vec:
     return fill(lambda: Wav2Vec(dims), tensors, path, advice)
 
 
-def _content(path: Path, advice: str) -> dict[str, Any]:
+def _content(path: Path, advice: str, mapped: bool = False) -> dict[str, Any]:
     try:
         # fairseq keeps its command line beside the weights, as a Namespace.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"cannot read {path}: {error}. {advice}") from error
     return dict(content) if isinstance(content, Mapping) else {}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamer.errors import CheckpointError
 from streamer.nn.emotion import POOLINGS, LayersHead, pooled, token_frames
-from streamer.nn.speech import unit_variance
+from streamer.nn.speech import SpeechEncoder, unit_variance
 from streamer.nn.speech_checkpoint import LoadedSpeech, load_speech
 from tests.tiny_speech import CLASSES, edit, save_speech
 
@@ -26,7 +26,7 @@ CLIPS = [
 ]
 
 
-def scores(loaded: LoadedSpeech) -> Tensor:
+def scores(loaded: LoadedSpeech[SpeechEncoder]) -> Tensor:
     assert loaded.emotion is not None
     with torch.inference_mode():
         return loaded.emotion.scores(loaded.encoder(CLIPS))

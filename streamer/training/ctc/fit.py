@@ -126,7 +126,9 @@ class CtcModel(nn.Module):
         return {"loss": loss, "best": best}
 
 
-def make_model(checkpoint: Path, loaded: LoadedSpeech, vocabulary: Vocabulary, config: CtcConfig) -> CtcModel:
+def make_model(
+    checkpoint: Path, loaded: LoadedSpeech[SpeechEncoder], vocabulary: Vocabulary, config: CtcConfig
+) -> CtcModel:
     """A network with the checkpoint's encoder, and its head where the letters are its own."""
     import transformers
 

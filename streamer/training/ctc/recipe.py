@@ -15,7 +15,7 @@ import torch
 
 from streamer.errors import StreamerError
 from streamer.nn.hugging_face import CONFIG
-from streamer.nn.speech import frames_of
+from streamer.nn.speech import SpeechEncoder, frames_of
 from streamer.nn.speech_checkpoint import PREPROCESSOR, LoadedSpeech, is_speech, load_speech
 from streamer.timebase import SAMPLE_RATE
 from streamer.training import bars
@@ -129,7 +129,11 @@ def _transcribed(utterances: Sequence[Utterance], sources: Sequence[Path]) -> li
 
 
 def _vocabulary(
-    spoken: Sequence[Utterance], encoder: Path, loaded: LoadedSpeech, config: CtcConfig, folder: Path
+    spoken: Sequence[Utterance],
+    encoder: Path,
+    loaded: LoadedSpeech[SpeechEncoder],
+    config: CtcConfig,
+    folder: Path,
 ) -> Vocabulary:
     if config.vocabulary == "build" or (config.vocabulary == "auto" and loaded.letters is None):
         return build([one.text or "" for one in spoken], config.case, config.drop, folder)

@@ -20,7 +20,8 @@ from streamer.nn.checkpoint import load, locate
 from streamer.nn.definition import EncoderInfo
 from streamer.nn.head_checkpoint import encoder_info, fingerprint
 from streamer.nn.speech import SpeechEncoder
-from streamer.nn.speech_checkpoint import is_speech, load_speech
+from streamer.nn.speech_checkpoint import is_waveform, load_waveform
+from streamer.nn.wav2vec1 import Wav2Vec
 from streamer.nn.whisper import AudioEncoder, Whisper
 from streamer.timebase import TOKEN
 
@@ -38,7 +39,7 @@ class FrozenEncoder:
     """
 
     info: EncoderInfo
-    module: AudioEncoder | SpeechEncoder
+    module: AudioEncoder | SpeechEncoder | Wav2Vec
     short: bool
     identity: str
     passes: int = field(default=0)
@@ -47,7 +48,7 @@ class FrozenEncoder:
     def features(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float16]:
         """Windows of one length, TOKEN or more -> pooled layers (B, L, T, D) of their whole tokens."""
         length = len(windows[0])
-        if isinstance(self.module, SpeechEncoder):
+        if not isinstance(self.module, AudioEncoder):
             self.passes += len(windows)
             return _stored(self.module(windows).tokens(), length)
         padding = context_for(length, self.short) - length
@@ -84,8 +85,8 @@ def load_encoder(
         encoder = read_encoder(path)
         info = _info(bare_name(path), encoder)
         short = True
-    elif is_speech(located := locate(name_or_path)):
-        speech = load_speech(located)
+    elif is_waveform(located := locate(name_or_path)):
+        speech = load_waveform(located)
         info = encoder_info(speech.name, speech.encoder)
         exact = "bf16" if precision == "bf16" else "fp32"  # as the daemon runs it
         return freeze(speech.encoder, info, True, exact, device)
@@ -104,7 +105,11 @@ def of_whisper(whisper: Whisper, name: str, short: bool, precision: str = "auto"
 
 
 def freeze(
-    encoder: AudioEncoder | SpeechEncoder, info: EncoderInfo, short: bool, precision: str, device: str
+    encoder: AudioEncoder | SpeechEncoder | Wav2Vec,
+    info: EncoderInfo,
+    short: bool,
+    precision: str,
+    device: str,
 ) -> FrozenEncoder:
     """Put an encoder where and into the precision in which it shall compute."""
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
