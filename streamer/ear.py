@@ -54,6 +54,11 @@ class Ear:
         """Sample index up to which whole frames were heard."""
         return self._recent.position
 
+    @property
+    def alert(self) -> bool:
+        """Whether something may happen with the next frame, and not only on the grid of levels and ticks."""
+        return self._segmenter.alert
+
     def hear(self, item: Block | Gap | End) -> Iterator[Event | Pass]:
         """Take the next thing from the ring."""
         if isinstance(item, Block):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from streamer.audio.level import LEVEL
 from streamer.audio.ring import Block, Gap, Ring
 from streamer.audio.source import Source, StateChange
 from streamer.bus import Bus
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 
 READ = SAMPLE_RATE // 5
 """Samples that the listener takes from a ring at once (200 ms)."""
+
+REST = LEVEL
+"""Samples for which the listener rests while nobody speaks: the grid of levels, on which all ticks lie."""
+
+INFERENCE_REST = 1.0
+"""Seconds for which the inference thread waits for a pass before it shows that it is alive."""
 
 STUCK = 60.0
 """Seconds without a turn after which a thread counts as dead …"""
@@ -273,7 +280,7 @@ class Pipeline:
             for stream in self._snapshot().values():
                 busy |= self._listen_to(stream)
             if not busy:
-                self._wake.wait(0.1)
+                self._wake.wait(max(0.0, next_stats - time.monotonic()))
                 self._wake.clear()
 
     def _listen_to(self, stream: Stream) -> bool:
@@ -284,7 +291,7 @@ class Pipeline:
         if stream.paused != stream.heard_paused:
             stream.heard_paused = stream.paused
             self._emit(stream.ear.pause() if stream.paused else stream.ear.resume(stream.read))
-        if not self._scheduler.has_room(name):
+        if not stream.ring.due or not self._scheduler.has_room(name):
             return False
         if stream.track.complete is not None:
             stream.ear.complete(*stream.track.complete)
@@ -299,6 +306,7 @@ class Pipeline:
         else:
             stream.heard_end = True
         self._emit(stream.ear.hear(item))
+        stream.ring.rest(1 if stream.ear.alert else REST)
         return True
 
     def _emit(self, heard: Iterator[Event | Pass]) -> None:
@@ -312,7 +320,7 @@ class Pipeline:
         """The inference thread: whatever the scheduler picks goes through the engine to the bus."""
         while not (self._stopping.is_set() and self._scheduler.waiting == 0):
             self._turns["inference"] = time.monotonic()
-            batch = self._scheduler.next(0.2)
+            batch = self._scheduler.next(INFERENCE_REST)
             if not batch:
                 if self._stopping.is_set():
                     return

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamer.audio.level import LEVEL
 from streamer.audio.ring import Block, End, Gap
 from streamer.config import Config
 from streamer.ear import Ear
@@ -57,6 +58,18 @@ def speech(seconds: float) -> Audio:
 
 def silence(seconds: float) -> Audio:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def test_without_an_alert_nothing_happens_but_on_the_grid_of_levels() -> None:
+    ear = make(make_vad(CONFIG.vad), live={"partials": True})
+    audio, calm = conversation(), 0
+    for start in range(0, len(audio) - FRAME + 1, FRAME):
+        alert = ear.alert
+        out = list(ear.hear(Block(start, audio[start : start + FRAME])))
+        if not alert and ear.position % LEVEL:
+            assert out == []
+            calm += 1
+    assert calm > 100  # else there was nothing to see
 
 
 def heard(ear: Ear, *items: Any) -> list[Event | Pass]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,18 +55,33 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One callback's audio (n, channels); `lost` samples at the device's rate are missing before it."""
+    """One callback's audio (n, channels), whose memory is used again after the next `Capture.get`.
+
+    `lost` samples at the device's rate are missing before it.
+    """
 
     samples: NDArray[np.float32]
     lost: int
 
 
 class Capture:
-    """PortAudio's callback: copies into a bounded queue. Overflow drops the newest block and counts it."""
+    """PortAudio's callback: copies into a bounded queue. Overflow drops the newest block and counts it.
+
+    The queue's memory is used again and again. One thread may `get`.
+    """
 
     def __init__(self, rate: int, blocks: int = QUEUE_BLOCKS) -> None:
         self._rate = rate
-        self._queue: queue.Queue[Captured] = queue.Queue(maxsize=blocks)
+        # One more than may wait: the one in the reader's hands. The last one returned is the first one used.
+        self._free = deque(np.empty((0, 0), np.float32) for _ in range(blocks + 1))
+        self._most = blocks
+        self._ready: deque[Captured] = deque()
+        self._in_hand: Captured | None = None
+        self._more = threading.Event()
+        self._captured = 0  # frames, callback only
+        self._taken = 0  # frames, reader only
+        self.wanted: Callable[[], int] = lambda: 1
+        """How many of the device's frames are to wait before `get` returns: called by both threads."""
         self._lost = 0
         self._expected = 0.0  # when, on the device's clock, the next block should begin
         self.last = time.monotonic()
@@ -79,19 +95,38 @@ class Capture:
             self.overflows += 1
             self._lost += self._missing(begin, frames)
         self._expected = begin + frames / self._rate
-        try:
-            self._queue.put_nowait(Captured(indata.copy(), self._lost))
-            self._lost = 0
-        except queue.Full:
+        if len(self._ready) >= self._most:
             self.overflows += 1
             self._lost += frames
+            return
+        memory = self._free.pop()
+        if memory.shape != indata.shape:
+            memory = np.empty(indata.shape, np.float32)
+        memory[:] = indata
+        self._ready.append(Captured(memory, self._lost))
+        self._lost = 0
+        self._captured += len(memory)
+        if not self._is_early():
+            self._more.set()
 
     def get(self, timeout: float) -> Captured | None:
-        """The next block, or None after `timeout` seconds."""
-        try:
-            return self._queue.get(timeout=timeout)
-        except queue.Empty:
+        """The next block, once `wanted` frames wait or `timeout` seconds are over; None if there is none."""
+        if self._in_hand is not None:
+            self._free.append(self._in_hand.samples)
+            self._in_hand = None
+        if self._is_early():
+            self._more.clear()
+            if self._is_early():  # or the callback came in between
+                self._more.wait(timeout)
+        if not self._ready:
             return None
+        self._in_hand = captured = self._ready.popleft()
+        self._taken += len(captured.samples)
+        return captured
+
+    def _is_early(self) -> bool:
+        """Whether the reader need not be woken yet."""
+        return self._captured - self._taken < self.wanted()
 
     def _missing(self, begin: float, frames: int) -> int:
         """Samples that an overflow cost, by the device's clock; one block where that clock does not tell."""
@@ -261,10 +296,11 @@ class MicrophoneSource:
 
 
 def pump(capture: Capture, resampler: Resampler, feed: Feed, age: float = CALLBACK_AGE) -> None:
-    """Move blocks from `capture` to `feed` until the feed stops.
+    """Move blocks from `capture` to `feed` until the feed stops, as seldom as whoever hears them allows.
 
     Raises StalledSourceError when no callback came for `age` seconds.
     """
+    capture.wanted = lambda: math.ceil(feed.ring.pace(1) * resampler.rate_in / SAMPLE_RATE)
     while not feed.stop.is_set():
         captured = capture.get(min(age / 4, 0.25))
         if captured is None:

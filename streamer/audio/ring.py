@@ -55,9 +55,10 @@ class _Run:
 class Ring:
     """See the module's docstring. One writer thread, one reader thread.
 
-    `capacity` is in samples. `wake`, when given, is called (from the writer) after every write,
-    gap and close, so that one reader thread can serve several rings. It is called without the
-    ring's lock held, and before a writer waits for room.
+    `capacity` is in samples. `wake`, when given, is called (from the writer) after every write, gap
+    and close, so that one reader thread can serve several rings; while the reader rests, only after
+    the writes that bring what it rests for. It is called without the ring's lock held, and before a
+    writer waits for room.
     """
 
     def __init__(self, capacity: int, *, live: bool, wake: Callable[[], None] | None = None) -> None:
@@ -66,6 +67,10 @@ class Ring:
         self._capacity = capacity
         self._live = live
         self._wake = wake or (lambda: None)
+        self._grid = 1
+        self._due = False
+        self._roused = threading.Event()
+        self._roused.set()
         self._buffer = np.zeros(capacity, dtype=np.float32)
         self._head = 0  # where in the buffer the next sample is written
         self._stored = 0  # samples in the buffer that nobody has read
@@ -91,6 +96,33 @@ class Ring:
         """Samples that can be read now; gaps do not count."""
         return self._stored
 
+    @property
+    def due(self) -> bool:
+        """Whether the reader was woken, or would have been, since it last found nothing."""
+        return self._due
+
+    def rest(self, samples: int) -> None:
+        """Called by the reader: from now on it need only be woken at multiples of so many sample indices.
+
+        1: after every write, as in the beginning. Waking threads costs more than what they do with 20 ms
+        of silence. The reader must go on reading until nothing is left before it relies on that.
+        """
+        if samples == self._grid:
+            return
+        self._grid = samples
+        if samples == 1:
+            self._roused.set()
+        else:
+            self._roused.clear()
+
+    def pace(self, block: int) -> int:
+        """Samples that the writer may collect, `block` else, without the reader hearing them any later."""
+        return block if self._grid == 1 else self._grid - self._position % self._grid
+
+    def wait_roused(self, timeout: float) -> bool:
+        """Wait for up to `timeout` seconds until the reader rests no more, or for a cancel; whether so."""
+        return self._roused.wait(timeout)
+
     def write(self, samples: NDArray[np.float32]) -> bool:
         """Append a copy of `samples` (float32, any length); False once cancelled or closed.
 
@@ -103,13 +135,18 @@ class Ring:
                     return False
                 if len(rest) == 0:
                     return True
+                grid = self._grid
+                before = self._position // grid
                 if self._live:
                     taken = self._overwrite(rest)
                 else:
                     taken = min(len(rest), self._capacity - self._stored)
                     self._append(rest[:taken])
                 rest = rest[taken:]
-            self._wake()
+                due = len(rest) > 0 or self._position // grid > before
+                self._due |= due
+            if due:
+                self._wake()
             if len(rest):
                 with self._room:
                     self._room.wait_for(
@@ -124,12 +161,13 @@ class Ring:
             if length == 0 or self._cancelled or self._closed:
                 return
             self._push(length, reason)
+            self._due = True
         self._wake()
 
     def close(self) -> None:
         """No more writes; the reader gets `End` after the rest."""
         with self._room:
-            self._closed = True
+            self._closed = self._due = True
             self._room.notify_all()
         self._wake()
 
@@ -138,6 +176,7 @@ class Ring:
         with self._room:
             self._cancelled = True
             self._room.notify_all()
+        self._roused.set()
 
     def read(self, limit: int) -> Block | Gap | End | None:
         """The next at most `limit` samples in a fresh array, a whole gap, `End`, or None for nothing yet."""
@@ -145,6 +184,7 @@ class Ring:
             raise ValueError(f"limit must be at least one sample, found {limit}")
         with self._room:
             if not self._runs:
+                self._due = self._closed
                 return End() if self._closed else None
             run = self._runs[0]
             if run.reason is not None:
@@ -183,7 +223,9 @@ class Ring:
     def _take(self, count: int) -> NDArray[np.float32]:
         tail = (self._head - self._stored) % self._capacity
         first = min(count, self._capacity - tail)
-        samples = np.concatenate((self._buffer[tail : tail + first], self._buffer[: count - first]))
+        samples = np.empty(count, np.float32)
+        samples[:first] = self._buffer[tail : tail + first]
+        samples[first:] = self._buffer[: count - first]
         self._stored -= count
         return samples
 

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from streamer.audio.decode import DISCONTINUITY, AudioDecoder, Floats, Lost, audio_stream
 from streamer.audio.failures import StalledSourceError, check_host, classify
 from streamer.audio.redact import Redactor, redact
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 Pace = Literal["real", "fast"]
+
+_NOTHING: Floats = np.zeros(0, np.float32)
 
 USER_AGENT = "streamer"
 EARLY = 1.0
@@ -118,17 +122,20 @@ class UrlSource:
         for other in container.streams:
             if other.index != stream.index:  # pictures, and the other variants of an HLS playlist
                 other.discard = Discard.all
-        # Still every stream's packets: a camera's picture may run on when its sound does not.
-        for packet in container.demux():
-            if feed.stop.is_set():
-                return
-            if packet.stream_index == stream.index:
-                for piece in decoder.feed(packet):
-                    if not playback.take(piece):
-                        return
-            if not finite and feed.quiet_for > self._config.stall:
-                raise StalledSourceError(f"connected, but no audio for {self._config.stall:g} s")
-        playback.take(decoder.flush())
+        try:
+            # Still every stream's packets: a camera's picture may run on when its sound does not.
+            for packet in container.demux():
+                if feed.stop.is_set():
+                    return
+                if packet.stream_index == stream.index:
+                    for piece in decoder.feed(packet):
+                        if not playback.take(piece):
+                            return
+                if not finite and feed.quiet_for > self._config.stall:
+                    raise StalledSourceError(f"connected, but no audio for {self._config.stall:g} s")
+            playback.take(decoder.flush())
+        finally:
+            playback.release()
         if not finite:
             raise TransientSourceError("the server ended the stream")
         if not self._file and length is not None and playback.cut_off(length):
@@ -148,6 +155,7 @@ class _Playback:
         self._connected = 0.0
         self._arrived = 0
         self._lead = 0.0
+        self._held = _NOTHING  # of a paced source: less than what its ring takes at once
 
     def begin(self, feed: Feed, finite: bool) -> bool:
         """A connection is open; False where a live source has turned into a finished recording."""
@@ -173,11 +181,21 @@ class _Playback:
         skipped = min(self._skip, len(piece))
         self._skip -= skipped
         piece = piece[skipped:]
-        step = FRAME if self._paced else max(len(piece), 1)
-        for start in range(0, len(piece), step):
-            if not self._deliver(piece[start : start + step]):
+        if not self._paced:
+            return self._deliver(piece)
+        self._held = np.concatenate((self._held, piece))
+        while len(self._held) >= (step := self._feed.ring.pace(FRAME)):
+            if step > FRAME and self._feed.ring.wait_roused(self._until(step)):
+                step = FRAME
+            if not self._deliver(self._held[:step]):
                 return False
+            self._held = self._held[step:]
         return not self._feed.stop.is_set()
+
+    def release(self) -> bool:
+        """Hand on what is held back: nothing follows it. False when the source has to stop."""
+        held, self._held = self._held, _NOTHING
+        return len(held) == 0 or self._deliver(held)
 
     def cut_off(self, length: float) -> bool:
         """Whether the end came well before `length` seconds, and not at the same place as last time."""
@@ -188,14 +206,19 @@ class _Playback:
 
     def _deliver(self, block: Floats) -> bool:
         self._delivered += len(block)
-        if self._paced:
-            due = self._started + self._delivered / SAMPLE_RATE
-            if self._feed.stop.wait(max(due - time.monotonic(), 0.0)):
-                return False
+        if self._paced and (left := self._until(0)) > 0 and self._feed.stop.wait(left):
+            return False
         return self._feed.write(block)
+
+    def _until(self, samples: int) -> float:
+        """Seconds until so many samples more than those delivered are due."""
+        due = self._started + (self._delivered + samples) / SAMPLE_RATE
+        return max(due - time.monotonic(), 0.0)
 
     def _take_loss(self, lost: Lost) -> bool:
         if self._finite:
+            if not self.release():
+                return False
             if lost.reason != DISCONTINUITY:  # a file's time stamps may jump without anything missing
                 length = to_samples(lost.seconds)
                 skipped = min(self._skip, length)

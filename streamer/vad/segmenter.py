@@ -106,6 +106,11 @@ class Segmenter:
         """The open utterance, if there is one."""
         return self._current
 
+    @property
+    def alert(self) -> bool:
+        """Whether an utterance is open or may be about to begin: the last frames had speech."""
+        return self._current is not None or any(self._recent)
+
     def push(self, speech: bool, energy: float) -> list[Boundary]:
         """Take the next 20 ms frame; returns what was decided with it, in order of time.
 

@@ -20,7 +20,9 @@ class WebrtcVad:
     def is_speech(self, frame: NDArray[np.float32]) -> bool:
         """Whether the next frame is speech. `frame`: float32 (320,) in [-1, 1]; NaN counts as 0."""
         check_frame(frame, FRAME)
-        scaled = np.clip(np.nan_to_num(frame), -1.0, 1.0) * 32767.0
+        if not (frame.min() >= -1.0 and frame.max() <= 1.0):  # so too where there is NaN
+            frame = np.clip(np.nan_to_num(frame), -1.0, 1.0)
+        scaled = frame * np.float32(32767.0)
         return bool(self._vad.is_speech(scaled.astype(np.int16).tobytes(), SAMPLE_RATE))
 
     def reset(self) -> None:

@@ -68,6 +68,59 @@ def test_callback_copies() -> None:
     assert block.samples.tolist() == [0.5] * 320
 
 
+def test_blocks_use_the_same_memory_again() -> None:
+    capture = Capture(16000, blocks=50)
+    places = set()
+    for index in range(40):
+        capture(np.full((320, 2), index, np.float32), 320, at(index * 0.02), FINE)
+        captured = capture.get(0)
+        assert captured is not None
+        assert np.all(captured.samples == index)
+        places.add(captured.samples.ctypes.data)
+    assert len(places) <= 2
+
+
+def test_the_pump_is_woken_once_there_is_as_much_as_is_wanted() -> None:
+    capture = Capture(16000)
+    capture.wanted = lambda: 1000
+    found: list[int] = []
+
+    def get() -> None:
+        capture.get(20)
+        found.append(len(capture._ready) + 1)
+
+    thread = threading.Thread(target=get, name="test-pump")
+    thread.start()
+    for index in range(4):
+        thread.join(0.05)
+        assert not found
+        capture(np.zeros((320, 1), np.float32), 320, at(index * 0.02), FINE)
+    thread.join(5)
+    assert found == [4]
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_a_pump_whose_reader_rests_moves_everything(rate: int) -> None:
+    capture, stop = Capture(rate), threading.Event()
+    to, ring, _ = feed(stop)
+    ring.rest(1600)
+    thread = threading.Thread(target=pump, args=(capture, Resampler(rate), to), name="test-pump")
+    thread.start()
+    for index in range(50):
+        capture(np.zeros((rate // 50, 1), np.float32), rate // 50, at(index * 0.02), FINE)
+        time.sleep(0.001)
+    while ring.position < 14400:  # what is left is less than 100 ms
+        thread.join(0.01)
+    ring.rest(1)
+    capture(np.zeros((rate // 50, 1), np.float32), rate // 50, at(1.0), FINE)
+    while ring.position < 16000:
+        thread.join(0.01)
+    stop.set()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert sum(len(item.samples) for item in items(ring) if isinstance(item, Block)) == ring.position
+
+
 def test_native_rate_and_stereo_are_converted() -> None:
     capture = Capture(48000)
     for index in range(50):

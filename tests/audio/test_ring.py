@@ -162,6 +162,63 @@ def test_wake_is_called_before_a_writer_waits() -> None:
     assert count == 10
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 700), st.booleans()), max_size=30), st.sampled_from([1, 7, 320, 1600])
+)
+def test_a_resting_reader_is_woken_for_what_it_rests_for(writes: list[tuple[int, bool]], grid: int) -> None:
+    """It reads whenever it is woken, and then has everything up to the newest multiple of the grid."""
+    woken: list[bool] = []
+    ring = Ring(100_000, live=True, wake=lambda: woken.append(True))
+    ring.rest(grid)
+    heard = 0
+
+    def read_all() -> None:
+        nonlocal heard
+        while isinstance(item := ring.read(100), Block | Gap):
+            heard = item.start + (len(item.samples) if isinstance(item, Block) else item.length)
+
+    for length, is_gap in writes:
+        before = ring.position
+        assert 0 < ring.pace(20) <= max(20, grid)
+        if is_gap:
+            ring.gap(length, "test")
+        else:
+            ring.write(np.zeros(length, np.float32))
+        due = is_gap or ring.position // grid > before // grid
+        assert bool(woken) is ring.due is due
+        if woken:
+            read_all()
+            woken.clear()
+            assert not ring.due
+        assert heard >= ring.position - ring.position % grid
+    ring.close()
+    assert woken
+    assert ring.due
+    read_all()
+    assert heard == ring.position
+    assert ring.due  # there is its end to be read
+
+
+@pytest.mark.parametrize("why", ["rest", "cancel"])
+def test_a_writer_that_collects_hears_of_a_reader_that_rests_no_more(why: str) -> None:
+    ring = Ring(10_000, live=True)
+    assert ring.pace(20) == 20
+    assert ring.wait_roused(0)
+    ring.rest(1600)
+    ring.write(np.zeros(100, np.float32))
+    assert ring.pace(20) == 1500
+    assert not ring.wait_roused(0)
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(ring.wait_roused(10)), name="test-writer")
+    thread.start()
+    if why == "rest":
+        ring.rest(1)
+    else:
+        ring.cancel()
+    thread.join(5)
+    assert found == [True]
+
+
 def test_blocks_are_copies() -> None:
     ring = Ring(8, live=True)
     source = np.ones(4, np.float32)

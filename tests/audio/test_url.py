@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from streamer.audio.decode import decode_file
+from streamer.audio.ring import Ring
 from streamer.audio.spec import SourceSpec
 from streamer.audio.url import Pace, UrlSource
 from streamer.events import SourceState
@@ -56,6 +57,29 @@ def test_file_at_its_own_speed(tmp_path: Path) -> None:
         running.wait_end()
     assert 0.58 < time.monotonic() - began < 2
     assert np.array_equal(running.samples, decode_file(path))
+
+
+def test_a_file_at_its_own_speed_comes_as_seldom_as_its_reader_wants(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.wav", tone(0.73), SAMPLE_RATE, "pcm_s16le")
+    running = Running(file_source(path, "real"))
+    sizes: list[int] = []
+
+    class Watched(Ring):
+        def write(self, samples: np.ndarray) -> bool:
+            sizes.append(len(samples))
+            done = super().write(samples)
+            if len(sizes) == 3:
+                self.rest(1)
+            elif len(sizes) == 8:
+                self.rest(1600)
+            return done
+
+    running.ring = Watched(SAMPLE_RATE, live=False)
+    running.ring.rest(1600)
+    with running:
+        running.wait_end()
+    assert np.array_equal(running.samples, decode_file(path))
+    assert sizes == [1600] * 3 + [320] * 5 + [1600] * 3 + [480]
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no audio at all" * 100])

@@ -42,6 +42,18 @@ def test_open_utterance_is_visible() -> None:
     assert segmenter.current == OpenUtterance(1, 0)
 
 
+@given(st.lists(st.booleans(), max_size=120), st.integers(40, 120), st.integers(120, 300))
+def test_nothing_is_decided_without_an_alert_before(flags: list[bool], onset: int, window: int) -> None:
+    segmenter = Segmenter(SegmentConfig(onset_ms=onset, onset_window_ms=window))
+    for flag in flags:
+        alert = segmenter.alert
+        out = segmenter.push(flag, 1.0)
+        assert alert or not out
+        assert segmenter.alert or segmenter.current is None
+    feed(segmenter, [(False, 2000)])
+    assert not segmenter.alert
+
+
 def test_too_little_speech_starts_nothing() -> None:
     assert feed(Segmenter(SegmentConfig()), [(True, 4), (False, 4)] * 20) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import webrtcvad
 
 from streamer.config import SegmentConfig
 from streamer.timebase import FRAME, SAMPLE_RATE
@@ -27,6 +28,17 @@ def test_samples_out_of_range_and_nan_do_no_harm() -> None:
     vad = WebrtcVad(2)
     for value in (7.0, -7.0, np.nan, np.inf):
         vad.is_speech(np.full(FRAME, value, np.float32))
+
+
+def test_every_frame_is_judged_as_whole_numbers_in_range() -> None:
+    rng = np.random.default_rng(0)
+    vad, library = WebrtcVad(2), webrtcvad.Vad(2)
+    for number in range(300):
+        frame = rng.normal(0, 10.0 ** rng.uniform(-5, 2), FRAME).astype(np.float32)
+        if number % 3 == 0:
+            frame[rng.integers(FRAME, size=3)] = rng.choice([np.nan, np.inf, -np.inf, 1e30], 3)
+        pcm = (np.clip(np.nan_to_num(frame), -1.0, 1.0) * 32767.0).astype(np.int16)
+        assert vad.is_speech(frame) == library.is_speech(pcm.tobytes(), SAMPLE_RATE)
 
 
 def test_reset_forgets_everything() -> None:
