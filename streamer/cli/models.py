@@ -120,6 +120,24 @@ def calibrate(name: str, data: tuple[Path, ...], limit: int, keep: bool, as_json
     )
 
 
+@models.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--heads", type=click.IntRange(1), help="Of a layer's attention, for unpublished widths.")
+def convert(file: Path, out: Path, heads: int | None) -> None:
+    """Bring a wav2vec 2.0 or HuBERT of torchaudio's bundles or of fairseq into Hugging Face's layout.
+
+    The letters of a CTC head are the published English ones, or those of fairseq's dict.ltr.txt beside FILE.
+    """
+    from streamer.nn.other_layouts import convert as write
+
+    loaded = write(file, out, heads)
+    letters = "".join(loaded.letters.pieces).strip() if loaded.letters else "nothing: it has no CTC head"
+    click.echo(str(out))
+    note(f"{loaded.encoder.n_layer} layers of {loaded.encoder.n_state}. It writes {letters}")
+    note(f"Use it: streamer run --model {out}")
+
+
 def _size(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:.1f} MB"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from streamer.cli import main
+from streamer.encoders import load_encoder
 from tests.cli.conftest import lines
+from tests.nn.test_other_layouts import as_torchaudio, original
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +86,19 @@ def test_calibrate_finds_heads_and_keeps_them(tmp_path: Path, monkeypatch: pytes
     (found,) = lines(tried.stdout)
     assert call("calibrate", str(folder), str(tmp_path)).exit_code == 0
     assert [list(head) for head in load(folder).model.alignment_heads] == found["heads"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_layout_becomes_a_folder_that_runs(tmp_path: Path) -> None:
+    tensors = original(tmp_path / "before", "ForCTC", False)
+    torch.save(as_torchaudio(tensors), tmp_path / "bundle.pth")
+    result = call("convert", str(tmp_path / "bundle.pth"), "--out", str(tmp_path / "after"), "--heads", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "after")
+    assert "ETAONIHS" in result.stderr
+    samples = np.zeros(8000, np.float32)
+    states = [load_encoder(tmp_path / name).layers(samples).states for name in ("before", "after")]
+    torch.testing.assert_close(*states)
+    refused = call("convert", str(tmp_path / "bundle.pth"), "--out", str(tmp_path / "after"))
+    assert refused.exit_code != 0
+    assert "--heads" in refused.output
