@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -39,6 +41,9 @@ if TYPE_CHECKING:  # torch is for whom it is needed
     from streamer.nn.emotion import EmotionHead
 
 log = logging.getLogger(__name__)
+
+LATE = 16
+"""Windows behind an utterance that may be heard before its final is."""
 
 
 class Track:
@@ -83,8 +88,9 @@ class Track:
         self.finals = 0
         self.suppressed: dict[str, int] = {}
         """Finals whose text was not believed, by the reason."""
-        self._opinion: tuple[int, Opinion] | None = None
-        """The tag head's of an utterance, by its number."""
+        windows = math.ceil(segment.longest / config.sounds.hop)
+        self._opinions: deque[tuple[int, Opinion]] = deque(maxlen=windows + LATE)
+        """The tag head's, newest last: where its window began, and what it heard there."""
         self._speech = np.array([label.name in SPEECH for label in model.labels], bool)
         self._sound = np.array([label.name not in SPEECH | {SILENCE} for label in model.labels], bool)
 
@@ -175,10 +181,9 @@ class Track:
                 tags=top_k(scores, self._labels, self._config.sounds.top_k),
             )
             yield from map(self._change, self._detector.push(start, end, scores))
-            if p.has_text and self._speech.any() and self._sound.any():
-                speech, sound = float(scores[self._speech].max()), float(scores[self._sound].max())
-                before = self._opinion_of(p) or Opinion()
-                self._opinion = (p.utterance, before.and_also(speech, sound))
+            if self._speech.any() and self._sound.any():
+                opinion = Opinion(float(scores[self._speech].max()), float(scores[self._sound].max()))
+                self._opinions.append((start, opinion))
 
     def _change(self, change: Change) -> Event:
         label = change.label
@@ -278,8 +283,15 @@ class Track:
         )
 
     def _opinion_of(self, p: Pass) -> Opinion | None:
-        """What the tag head makes of a pass's utterance so far; requests may be one utterance ahead of it."""
-        return self._opinion[1] if self._opinion is not None and self._opinion[0] == p.utterance else None
+        """What the tag head makes of a pass's utterance so far: of every window that begins within it.
+
+        Without partials, ambient passes hear the sounds of a long utterance.
+        """
+        found = None
+        for start, one in self._opinions:
+            if p.start <= start < p.end:
+                found = one if found is None else found.and_also(one.speech, one.sound)
+        return found
 
     def _suppressed(self, p: Pass, decoded: Decoded) -> Reason | None:
         """Why a text is not believed, if it is not."""

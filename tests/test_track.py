@@ -501,6 +501,24 @@ def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
     assert said == {"music": ("", {"sound": 1}), "talk": ("ab cd", {})}
 
 
+def test_without_partials_ambient_passes_hear_what_an_utterance_was() -> None:
+    """Of a long one the final has no window left to hear; what was before and after it is not asked."""
+    labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
+    music, talk = (0.0, 0.9, 0.1), (0.0, 0.9, 0.8)
+    config = Config.model_validate({"live": {"partials": False}})
+    for within, outside, text in ((music, talk, ""), (talk, music, "ab cd")):
+        track = Track("s", config, replace(MODEL, labels=labels), TOKENIZER)
+        do(track, ambient(9.6), scores=outside)
+        do(track, ambient(14.4), scores=within)
+        final = do(track, a_pass(Kind.FINAL, 10.0, 14.4, 1), "-ab- cd")[-1]
+        assert isinstance(final, TranscriptFinal)
+        assert final.text == text
+        do(track, ambient(18.8), scores=outside)
+        later = do(track, a_pass(Kind.FINAL, 18.8, 19.2, 2), "-ab- cd")[-1]
+        assert isinstance(later, TranscriptFinal)
+        assert later.text == "ab cd"
+
+
 def test_silence_in_the_tag_heads_ears_takes_no_words_away() -> None:
     """Someone who speaks softly is not to lose their captions; silence by itself gives no text."""
     labels = (LABELS[0], Label("Silence", "/m/028v0c"), Label("Speech", "/m/09x0r"))
