@@ -55,7 +55,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One callback's audio (n, channels), whose memory is used again after the next `Capture.get`.
+    """Consecutive audio (n, channels), whose memory is used again after the next `Capture.get`.
 
     `lost` samples at the device's rate are missing before it.
     """
@@ -72,16 +72,15 @@ class Capture:
 
     def __init__(self, rate: int, blocks: int = QUEUE_BLOCKS) -> None:
         self._rate = rate
-        # One more than may wait: the one in the reader's hands. The last one returned is the first one used.
-        self._free = deque(np.empty((0, 0), np.float32) for _ in range(blocks + 1))
+        self._free: deque[NDArray[np.float32]] = deque()  # the last one returned is used first
         self._most = blocks
         self._ready: deque[Captured] = deque()
-        self._in_hand: Captured | None = None
+        self._in_hand: NDArray[np.float32] | None = None
         self._more = threading.Event()
         self._captured = 0  # frames, callback only
         self._taken = 0  # frames, reader only
         self.wanted: Callable[[], int] = lambda: 1
-        """How many of the device's frames are to wait before `get` returns: called by both threads."""
+        """How many of the device's frames `get` shall wait for and return: called by both threads."""
         self._lost = 0
         self._expected = 0.0  # when, on the device's clock, the next block should begin
         self.last = time.monotonic()
@@ -99,8 +98,8 @@ class Capture:
             self.overflows += 1
             self._lost += frames
             return
-        memory = self._free.pop()
-        if memory.shape != indata.shape:
+        memory = self._free.pop() if self._free else None
+        if memory is None or memory.shape != indata.shape:
             memory = np.empty(indata.shape, np.float32)
         memory[:] = indata
         self._ready.append(Captured(memory, self._lost))
@@ -110,19 +109,32 @@ class Capture:
             self._more.set()
 
     def get(self, timeout: float) -> Captured | None:
-        """The next block, once `wanted` frames wait or `timeout` seconds are over; None if there is none."""
+        """The next blocks, once `wanted` frames wait or `timeout` seconds are over; None if there are none.
+
+        As many blocks as make what is wanted, in one piece, unless something is missing between them.
+        """
         if self._in_hand is not None:
-            self._free.append(self._in_hand.samples)
+            self._free.append(self._in_hand)
             self._in_hand = None
+        wanted = self.wanted()
         if self._is_early():
             self._more.clear()
             if self._is_early():  # or the callback came in between
                 self._more.wait(timeout)
         if not self._ready:
             return None
-        self._in_hand = captured = self._ready.popleft()
-        self._taken += len(captured.samples)
-        return captured
+        lost, count = self._ready[0].lost, 0
+        blocks: list[NDArray[np.float32]] = []
+        while self._ready and count < wanted and not (blocks and self._ready[0].lost):
+            blocks.append(self._ready.popleft().samples)
+            count += len(blocks[-1])
+        self._taken += count
+        if len(blocks) == 1:
+            self._in_hand = blocks[0]
+            return Captured(blocks[0], lost)
+        piece = np.concatenate(blocks)
+        self._free.extend(blocks)
+        return Captured(piece, lost)
 
     def _is_early(self) -> bool:
         """Whether the reader need not be woken yet."""

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamer.audio import microphone
 from streamer.audio.failures import StalledSourceError
@@ -86,8 +88,8 @@ def test_the_pump_is_woken_once_there_is_as_much_as_is_wanted() -> None:
     found: list[int] = []
 
     def get() -> None:
-        capture.get(20)
-        found.append(len(capture._ready) + 1)
+        captured = capture.get(20)
+        found.append(0 if captured is None else len(captured.samples))
 
     thread = threading.Thread(target=get, name="test-pump")
     thread.start()
@@ -96,7 +98,19 @@ def test_the_pump_is_woken_once_there_is_as_much_as_is_wanted() -> None:
         assert not found
         capture(np.zeros((320, 1), np.float32), 320, at(index * 0.02), FINE)
     thread.join(5)
-    assert found == [4]
+    assert found == [1280]
+
+
+def test_what_is_wanted_comes_in_one_piece_but_for_losses() -> None:
+    capture = Capture(16000)
+    for index in range(6):
+        status = OVERFLOW if index == 2 else FINE
+        capture(np.full((320, 1), index, np.float32), 320, at(0.0), status)
+    capture.wanted = lambda: 900
+    pieces = []
+    while (captured := capture.get(0)) is not None:
+        pieces.append((captured.lost, captured.samples[::320, 0].tolist()))
+    assert pieces == [(0, [0, 1]), (320, [2, 3, 4]), (0, [5])]
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
@@ -119,6 +133,36 @@ def test_a_pump_whose_reader_rests_moves_everything(rate: int) -> None:
     thread.join(2)
     assert not thread.is_alive()
     assert sum(len(item.samples) for item in items(ring) if isinstance(item, Block)) == ring.position
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 2000))
+def test_every_sample_comes_in_order_or_is_counted(script: list[int], wanted: int) -> None:
+    """0 reads what is wanted, another number is so many callbacks; the queue holds six blocks."""
+    capture = Capture(16000, blocks=6)
+    capture.wanted = lambda: wanted
+    position, sent = 0, 0
+
+    def read() -> bool:
+        nonlocal position
+        captured = capture.get(0)
+        if captured is None:
+            return False
+        position += captured.lost
+        assert captured.samples[:, 0].tolist() == list(range(position, position + len(captured.samples)))
+        position += len(captured.samples)
+        return True
+
+    for callbacks in script:
+        if callbacks == 0:
+            read()
+        for _ in range(callbacks):
+            capture(np.arange(sent, sent + 320, dtype=np.float32)[:, None], 320, at(0.0), FINE)
+            sent += 320
+    while read():
+        pass
+    capture(np.arange(sent, sent + 320, dtype=np.float32)[:, None], 320, at(0.0), FINE)
+    assert read()
+    assert position == sent + 320
 
 
 def test_native_rate_and_stereo_are_converted() -> None:
