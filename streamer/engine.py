@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # torch is for whom it is needed
     import torch
 
     from streamer.asr.transcriber import Model
+    from streamer.nn.definition import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,18 @@ def load_engine(
     decoder that the model has not.
     """
     threads = config.threads or max(1, (os.cpu_count() or 2) - 1)
-    chosen = choose(config, backend, threads)
+    chosen = choose(config, backend, threads, _beginning)
     if chosen is None:
         return _load_torch_engine(config, text, threads)
     model, network = chosen
     tokenizer = load_tokenizer(model.vocabulary)
     return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
+
+
+def _beginning(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Of a text without timestamps."""
+    tokenizer = load_tokenizer(vocabulary)
+    return (*tokenizer.sot_sequence(), tokenizer.no_timestamps)
 
 
 def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> Engine:

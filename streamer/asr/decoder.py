@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from streamer.asr.hotwords import TokenBias
 from streamer.asr.rules import Rules, loop_start
 from streamer.asr.tokenizer import Tokenizer
 from streamer.errors import ModelError
-from streamer.nn.whisper import DecoderCache, Whisper
 
 SPARE_TOKENS = 8
 """Tokens allowed beyond the cap by duration, so that a very short utterance is not cut."""
@@ -28,9 +28,49 @@ SEED = 0
 _DEFAULTS = DecodeOptions()
 
 
+class Sizes(Protocol):
+    """What a decoder is made for."""
+
+    @property
+    def n_vocab(self) -> int:
+        """Tokens that there are."""
+
+    @property
+    def n_text_ctx(self) -> int:
+        """Tokens that it can look back on."""
+
+
+class Cache(Protocol):
+    """What a decoder keeps of one encoding and the tokens so far. See `nn.whisper.DecoderCache`."""
+
+    def truncate(self, length: int) -> None:
+        """Forget every token from position `length` on."""
+
+    def rearrange(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of tokens, in this order."""
+
+
+class Writer(Protocol):
+    """A decoder: `nn.whisper.Whisper`, or what computes as it does."""
+
+    @property
+    def dims(self) -> Sizes:
+        """Its sizes."""
+
+    @property
+    def alignment_heads(self) -> Sequence[tuple[int, int]]:
+        """(layer, head) pairs whose cross-attention follows the audio."""
+
+    def listen(self, states: Tensor) -> Any:
+        """A `Cache` for an encoding (1, T, D)."""
+
+    def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
+        """Logits (rows, n, n_vocab) after tokens (rows, n); attention (rows, layers, heads, n, T)."""
+
+
 @torch.inference_mode()
 def detect_language(
-    model: Whisper, states: Tensor, tokenizer: Tokenizer, cache: DecoderCache | None = None
+    model: Writer, states: Tensor, tokenizer: Tokenizer, cache: Cache | None = None
 ) -> dict[str, float]:
     """Probability of every language for an encoding (1, T, D), from one decoder step.
 
@@ -40,8 +80,8 @@ def detect_language(
         raise ModelError(
             "this model only knows English: set the language to 'en', or choose a multilingual model"
         )
-    cache = cache or DecoderCache(model.decoder, states)
-    logits, _ = model.decoder.step(torch.tensor([[tokenizer.sot]], device=states.device), cache)
+    cache = cache or model.listen(states)
+    logits, _ = model.step(torch.tensor([[tokenizer.sot]], device=states.device), cache)
     cache.truncate(0)
     probabilities = logits[0, 0, list(tokenizer.language_tokens)].softmax(-1).tolist()
     return dict(zip(tokenizer.languages, probabilities, strict=True))
@@ -49,7 +89,7 @@ def detect_language(
 
 @torch.inference_mode()
 def decode(
-    model: Whisper,
+    model: Writer,
     states: Tensor,
     tokenizer: Tokenizer,
     options: DecodeOptions = _DEFAULTS,
@@ -62,7 +102,7 @@ def decode(
     """
     if tokenizer.n_vocab != model.dims.n_vocab:
         raise ModelError(f"expected a vocabulary of {model.dims.n_vocab} tokens, found {tokenizer.n_vocab}")
-    cache = DecoderCache(model.decoder, states)
+    cache = model.listen(states)
     language, certainty = options.language or "en", 1.0
     if options.language is None and tokenizer.is_multilingual:
         languages = detect_language(model, states, tokenizer, cache)
@@ -81,7 +121,7 @@ def decode(
     )
     heads = torch.tensor(model.alignment_heads, device=states.device).T
 
-    logits, weights = model.decoder.step(torch.tensor([given], device=states.device), cache)
+    logits, weights = model.step(torch.tensor([given], device=states.device), cache)
     sot = len(before)
     first = len(given) - len(options.prefix)
     no_speech = logits[0, sot].softmax(-1)[tokenizer.no_speech].item()
@@ -133,12 +173,12 @@ class _Begun:
     heads: (2, alignment heads), the layer and the head of each.
     """
 
-    model: Whisper
+    model: Writer
     tokenizer: Tokenizer
     options: DecodeOptions
     rules: Rules
     bias: TokenBias | None
-    cache: DecoderCache
+    cache: Cache
     heads: Tensor
     budget: int
     logits: Tensor
@@ -147,7 +187,7 @@ class _Begun:
     def step(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
         """One token more in each row: logits (rows, n_vocab), attention (rows, alignment heads, 1, T)."""
         given = torch.tensor(tokens, device=self.logits.device)[:, None]
-        logits, weights = self.model.decoder.step(given, self.cache)
+        logits, weights = self.model.step(given, self.cache)
         return logits[:, -1], weights[:, self.heads[0], self.heads[1]]
 
     def allowed(self, logits: Tensor, sampled: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -276,7 +316,7 @@ def _choose(logits: Tensor, temperature: float, chance: torch.Generator) -> int:
 
 
 def _prompt(
-    model: Whisper, tokenizer: Tokenizer, options: DecodeOptions, language: str
+    model: Writer, tokenizer: Tokenizer, options: DecodeOptions, language: str
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What comes before `sot` (as much of the prompt as Whisper takes), and the sequence from `sot` on."""
     start = tokenizer.sot_sequence(language, options.task)
@@ -288,7 +328,7 @@ def _prompt(
     return (tokenizer.sot_prev, *options.prompt[-room:]), start
 
 
-def _budget(model: Whisper, options: DecodeOptions, given: int) -> int:
+def _budget(model: Writer, options: DecodeOptions, given: int) -> int:
     """How many tokens may be sampled after `given` ones."""
     n_ctx = model.dims.n_text_ctx
     # The last token needs no position of its own: nothing is predicted from it.

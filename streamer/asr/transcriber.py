@@ -26,10 +26,10 @@ from streamer.errors import ConfigError
 from streamer.nn.definition import CtcInfo, ModelInfo, WordsInfo
 
 if TYPE_CHECKING:  # torch is for whom it is needed
+    from streamer.asr.decoder import Writer
     from streamer.backends.stored import StoredModel
     from streamer.nn.checkpoint import LoadedModel
     from streamer.nn.speech_checkpoint import LoadedSpeech
-    from streamer.nn.whisper import Whisper
 
     Model = LoadedModel | LoadedSpeech[Any] | StoredModel
 
@@ -72,7 +72,7 @@ class Transcriber(Protocol):
 class DecoderTranscriber:
     """The decoder writes."""
 
-    def __init__(self, model: Whisper, tokenizer: Tokenizer, text: TextConfig = PLAIN) -> None:
+    def __init__(self, model: Writer, tokenizer: Tokenizer, text: TextConfig = PLAIN) -> None:
         self._model, self._tokenizer = model, tokenizer
         expects = text.hotwords and text.hotword_boost > 0
         self._bias = TokenBias(text.hotwords, tokenizer, text.hotword_boost) if expects else None
@@ -81,10 +81,13 @@ class DecoderTranscriber:
         self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber. The decoder needs no frames of its prefix, it only hands them on."""
+        import torch
+
         from streamer.asr.decoder import decode
 
+        heard = torch.as_tensor(states)
         decoded = decode_again(
-            lambda one: decode(self._model, states, self._tokenizer, one, self._bias), options
+            lambda one: decode(self._model, heard, self._tokenizer, one, self._bias), options
         )
         if options.ended:
             return Transcript(decoded, word_times(decoded, self._tokenizer, frames))
@@ -217,7 +220,6 @@ def make_transcriber(
     chosen = model.info.text.decoder if decoder == "auto" else decoder
     if chosen == "ctc" and model.ctc is not None:
         return CtcTranscriber(model, network, tokenizer, words, text)
-    whisper: Whisper | None = getattr(model, "model", None)
-    if whisper is None:
-        raise ConfigError(f"the decoder of {model.name} writes in torch only: set engine.backend to 'torch'")
-    return DecoderTranscriber(whisper, tokenizer, text)
+    if network.writer is None:
+        raise ConfigError(f"the decoder of {model.name} is not there to write: set engine.backend to 'torch'")
+    return DecoderTranscriber(network.writer, tokenizer, text)

@@ -46,6 +46,10 @@ class Network(Protocol):
     def follow(self) -> Follow | None:
         """Its decoder; None without one."""
 
+    @property
+    def writer(self) -> Any | None:
+        """Its decoder, token by token (`asr.decoder.Writer`); None without one."""
+
     def context(self, samples: int) -> int:
         """Samples that a window of so many is padded to; only windows of one context share a batch."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,8 +11,9 @@ from streamer.audio.mel import log_mel
 from streamer.backends import graphs, processor
 from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for
 from streamer.backends.graphs import Layers
+from streamer.backends.onnx_decoder import OnnxDecoder
+from streamer.backends.session import session
 from streamer.backends.stored import StoredModel, Weights
-from streamer.errors import ModelError
 from streamer.nn.definition import WordsInfo
 from streamer.timebase import FRAME
 
@@ -21,20 +21,24 @@ from streamer.timebase import FRAME
 class OnnxNetwork:
     """A model of ours. See `base.Network`; arrays are numpy's."""
 
-    def __init__(self, model: StoredModel, threads: int) -> None:
-        """Raises CheckpointError for weights that are not what the definition promises.
+    def __init__(
+        self, model: StoredModel, threads: int, weights: Weights | None = None, writes: bool = False
+    ) -> None:
+        """weights: where they are not in a folder of ours. writes: its decoder is to write.
 
-        ModelError where ONNX Runtime is missing, or cannot run the model here.
+        Raises CheckpointError for weights that are not what the definition promises, ModelError where ONNX
+        Runtime is missing, or cannot run the model here.
         """
         info = model.info
         self._dims, self._short = info.dims, info.context.short
-        net = partial(Layers, Weights.of(model.directory), processor.multiplies_signed())
+        net = partial(Layers, weights or Weights.of(model.directory), processor.multiplies_signed())
         dims = info.dims
-        self._encoder = _session(graphs.encoder(net(), dims, info.tags is not None), threads)
-        self._tags = _session(graphs.tags(net(), dims, info.tags), threads) if info.tags else None
-        self._ctc = _session(graphs.ctc(net(), dims), threads) if info.ctc else None
-        asked = info.ctc is not None and (info.words or WordsInfo()).decoder > 0
-        self._follower = _session(graphs.follower(net(), dims), threads) if asked else None
+        self._encoder = session(graphs.encoder(net(), dims, info.tags is not None), threads)
+        self._tags = session(graphs.tags(net(), dims, info.tags), threads) if info.tags else None
+        self._ctc = session(graphs.ctc(net(), dims), threads) if info.ctc else None
+        self.writer = OnnxDecoder(net, info, threads) if writes else None
+        asked = not writes and info.ctc is not None and (info.words or WordsInfo()).decoder > 0
+        self._follower = session(graphs.follower(net(), dims), threads) if asked else None
 
     @property
     def follow(self) -> Follow | None:
@@ -74,22 +78,3 @@ class OnnxNetwork:
         feeds = {"states": states, "given": given, "wanted": wanted}
         logprobs: Floats = self._follower.run(None, feeds)[0]
         return logprobs
-
-
-def _session(model: bytes, threads: int) -> Any:
-    """A graph, ready to run. Raises ModelError."""
-    try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-    except ImportError as error:
-        raise ModelError(f"expected ONNX Runtime to be installed, found none that works: {error}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Memory is kept for the longest pass that there was, and threads sleep between passes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
-    except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
-        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot run the model: {error}") from error

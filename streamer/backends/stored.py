@@ -78,7 +78,7 @@ class Weights:
     """Tensors by name, as `nn.quantise` stores them."""
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], where: Path) -> None:
-        self._tensors, self._where = tensors, where
+        self.tensors, self._where = tensors, where
 
     @classmethod
     def of(cls, directory: Path) -> Weights:
@@ -100,7 +100,7 @@ class Weights:
     def bias(self, layer: str, size: int) -> Floats:
         """A linear layer's; zeros where it has none, as keys have."""
         name = f"{layer}.bias"
-        return self.whole(name) if name in self._tensors else np.zeros(size, np.float32)
+        return self.whole(name) if name in self.tensors else np.zeros(size, np.float32)
 
     def rows(self, name: str) -> tuple[NDArray[np.int8], Floats]:
         """A matrix of int8 and the scale of each row: as stored, else rounded as `nn.quantise` would."""
@@ -116,7 +116,7 @@ class Weights:
 
     def _find(self, name: str) -> NDArray[Any]:
         try:
-            return self._tensors[name]
+            return self.tensors[name]
         except KeyError:
             raise CheckpointError(f"{self._where} has no {name}: {FILE} beside it promises one") from None
 

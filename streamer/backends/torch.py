@@ -18,6 +18,7 @@ from streamer.nn.emotion import EmotionHead, LayersHead, token_frames
 from streamer.nn.frames import Frames
 from streamer.nn.speech import frames_of
 from streamer.nn.speech_checkpoint import LoadedSpeech
+from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, TOKEN, ceil_to
 
 
@@ -63,6 +64,11 @@ class WhisperNetwork(_Heads):
         super().__init__(model, dtype)
         self._short, self._emotion = model.short_context, model.emotion
 
+    @property
+    def writer(self) -> Whisper:
+        """See Network."""
+        return self._whisper
+
     def context(self, samples: int) -> int:
         """See Network. A checkpoint that was never trained on short contexts needs its full one."""
         return context_for(samples, self._short)
@@ -96,7 +102,7 @@ class WhisperNetwork(_Heads):
 class SpeechNetwork(_Heads):
     """A wav2vec 2.0 or one of its like, or a wav2vec (v1). See `base.Network`."""
 
-    follow = None
+    follow = writer = None
     """It has no decoder."""
 
     def __init__(self, model: LoadedSpeech[Any], dtype: torch.dtype) -> None:

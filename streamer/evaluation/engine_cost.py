@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from streamer.asr.decode import DecodeOptions
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import make_transcriber
 from streamer.audio.mel import log_mel
-from streamer.backends.choice import fit
+from streamer.backends.choice import Fitting, fit
+from streamer.backends.loaded import as_stored
 from streamer.backends.torch import WhisperNetwork
 from streamer.config import ModelConfig
 from streamer.engine import Engine, Request
@@ -213,19 +215,27 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
 
 def onnx_maker(name: str) -> Maker | None:
     """The same model in ONNX Runtime, its whole and what differs of its parts; None where that has none."""
-    model = fit(ModelConfig(name=name))
-    if isinstance(model, str):
-        return None
-    from streamer.backends.onnx import OnnxNetwork
+    found = fit(ModelConfig(name=name))
+    return None if isinstance(found, str) else _onnx_maker(found, load_tokenizer(found.model.vocabulary))
 
-    tokenizer = load_tokenizer(model.vocabulary)
+
+def random_onnx_maker(size: str) -> Maker:
+    """Random weights of an official size in ONNX Runtime."""
+    model, weights = as_stored(random_model(official(size), size), Path())
+    return _onnx_maker(Fitting(model, weights, writes=True), made_up_tokenizer())
+
+
+def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
+    model = found.model
 
     def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
-        del tokens  # its CTC branch writes as many as it hears
-        network = OnnxNetwork(model, threads)
+        network = found.network(threads)
         engine = Engine(model, tokenizer, network=network)
         seen = windows(len(samples)) if model.tags is not None else ()
-        request = Request(samples, DecodeOptions(duration=len(samples) / SAMPLE_RATE), windows=seen)
+        # A CTC branch writes as many tokens as it hears.
+        heard = DecodeOptions(duration=len(samples) / SAMPLE_RATE)
+        how = forced(tokenizer, tokens) if found.writes else heard
+        request = Request(samples, how, windows=seen)
         decoded = engine.run([request])[0].decoded
         assert decoded is not None
         length = network.context(len(samples))
@@ -245,7 +255,12 @@ def onnx_maker(name: str) -> Maker | None:
             tokens=None,
             tags=False,
         )
-        return [whole, encode]
+        if not found.writes:
+            return [whole, encode]
+        states = network.encode([samples], length, bool(seen), judged=False).states
+        reader = make_transcriber(model, network, tokenizer, "attention")
+        read = partial(reader.read, states, how, len(samples) // FRAME, ())
+        return [whole, encode, replace(whole, part="text: decoder", call=read, tags=False)]
 
     return make
 
@@ -270,8 +285,11 @@ def measure(
     speech: Samples,
     peers: Sequence[Maker] = (),
     progress: Callable[[], None] = lambda: None,
+    first: Maker | None = None,
 ) -> Iterator[Cost]:
-    """Every row; the first of each context and number of threads is our whole in the last precision.
+    """Every row; of each context and number of threads the first is our whole: `first`'s, else torch's.
+
+    Of torch's precisions, the last one comes first.
 
     speech: samples (n,), repeated as often as a context needs. torch's number of threads is put back.
     """
@@ -280,29 +298,33 @@ def measure(
         for threads in plan.threads:
             torch.set_num_threads(threads)
             for seconds in plan.contexts:
-                yield from _together(plan, found, speech, seconds, threads, peers, progress)
+                samples = np.resize(speech, min(round(seconds * SAMPLE_RATE), FULL_CONTEXT))
+                runs = _runs(plan, found, samples, threads, peers, first)
+                yield from _together(runs, seconds, threads, plan.repeat, progress)
     finally:
         torch.set_num_threads(before)
 
 
-def _together(
+def _runs(
     plan: Plan,
     found: dict[torch.dtype, Engine],
-    speech: Samples,
-    seconds: float,
+    samples: Samples,
     threads: int,
     peers: Sequence[Maker],
-    progress: Callable[[], None],
+    first: Maker | None,
+) -> list[Run]:
+    """Everything to be measured of an utterance. All write as many tokens as our whole in torch."""
+    runs = [run for dtype in reversed(list(found)) for run in own_runs(found[dtype], samples, plan.tokens)]
+    count = plan.tokens or max(1, runs[0].tokens or 0)
+    before = first(samples, count, threads) if first is not None else []
+    return [*before, *runs, *(run for peer in peers for run in peer(samples, count, threads))]
+
+
+def _together(
+    runs: Sequence[Run], seconds: float, threads: int, repeat: int, progress: Callable[[], None]
 ) -> Iterator[Cost]:
     """The rows of one context and number of threads."""
-    samples = np.resize(speech, min(round(seconds * SAMPLE_RATE), FULL_CONTEXT))
-    runs: list[Run] = []
-    for dtype in reversed(list(found)):
-        runs += own_runs(found[dtype], samples, plan.tokens)
-    count = plan.tokens or max(1, runs[0].tokens or 0)
-    for peer in peers:
-        runs += peer(samples, count, threads)
-    taken = in_turn([run.call for run in runs], plan.repeat, progress)
+    taken = in_turn([run.call for run in runs], repeat, progress)
     for run, mine in zip(runs, taken, strict=True):
         yield Cost(
             run.who,

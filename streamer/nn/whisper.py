@@ -289,6 +289,14 @@ class Whisper(nn.Module):
         """The precision it computes in."""
         return self.encoder.conv1.weight.dtype
 
+    def listen(self, states: Tensor) -> DecoderCache:
+        """What the decoder needs of encodings (B, T, n_audio_state), before the first token."""
+        return DecoderCache(self.decoder, states)
+
+    def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, Tensor]:
+        """See `TextDecoder.step`."""
+        return self.decoder.step(tokens, cache)
+
     def encode(self, mel: Tensor, pooled: bool = False) -> Encoding:
         """One pass over (B, n_mels, 2·T) log-mel frames."""
         encoding: Encoding = self.encoder(mel.to(self.dtype), pooled)

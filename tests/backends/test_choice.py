@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from streamer.backends import choice
-from streamer.backends.choice import VERDICTS, Verdict, choose, fit
+from streamer.backends import choice, verdict
+from streamer.backends.choice import VERDICTS, Backend, Fitting, fit
+from streamer.backends.onnx import OnnxNetwork
 from streamer.backends.stored import StoredModel
+from streamer.backends.verdict import Verdict
 from streamer.config import ModelConfig
 from streamer.engine import load_engine
 from streamer.nn.checkpoint import LoadedModel
@@ -21,9 +23,9 @@ from tests.tiny import save_tiny, tiny_model
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STREAMER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "SECONDS", 1.0)
-    monkeypatch.setattr(choice, "WINDOWS", 1)
-    monkeypatch.setattr(choice, "ROUNDS", 1)
+    monkeypatch.setattr(verdict, "SECONDS", 1.0)
+    monkeypatch.setattr(verdict, "WINDOWS", 1)
+    monkeypatch.setattr(verdict, "ROUNDS", 1)
     return tmp_path / "cache"
 
 
@@ -34,6 +36,10 @@ def folder(tmp_path: Path) -> Path:
 
 def asked(folder: Path, **settings: Any) -> ModelConfig:
     return ModelConfig(name=str(folder), threads=1, **settings)
+
+
+def choose(config: ModelConfig, backend: Backend, threads: int) -> tuple[StoredModel, OnnxNetwork] | None:
+    return choice.choose(config, backend, threads, lambda vocabulary: [vocabulary.n_vocab - 1])
 
 
 def measured(caplog: pytest.LogCaptureFixture) -> int:
@@ -75,25 +81,26 @@ def test_a_cache_that_says_nothing_or_cannot_be_written_is_no_obstacle(
 
 
 @pytest.mark.parametrize(
-    ("verdict", "onnx"),
+    ("found", "onnx"),
     [
         (Verdict(10.0, 5.0, 0.001, 0.001), True),
         (Verdict(10.0, 10.5, 0.001, 0.001), True),
         (Verdict(10.0, 12.0, 0.001, 0.001), False),
         (Verdict(10.0, 5.0, 0.2, 0.001), False),
         (Verdict(10.0, 5.0, 0.001, 0.2), False),
+        (Verdict(10.0, 5.0, 0.05, 0.001, writes=True), True),
     ],
 )
-def test_neither_much_slower_nor_different_is_taken(verdict: Verdict, onnx: bool) -> None:
-    assert verdict.onnx is onnx
+def test_neither_much_slower_nor_different_is_taken(found: Verdict, onnx: bool) -> None:
+    assert found.onnx is onnx
 
 
 def test_what_was_chosen_before_is_taken_at_its_word(folder: Path, cache: Path) -> None:
     choose(asked(folder), "auto", 1)
     (key,) = json.loads((cache / VERDICTS).read_text())
     for ms, onnx in ((1.0, True), (100.0, False)):
-        verdict = {"torch_ms": 10.0, "onnx_ms": ms, "apart": 0.0, "scores_apart": 0.0}
-        (cache / VERDICTS).write_text(json.dumps({key: verdict}))
+        kept = {"torch_ms": 10.0, "onnx_ms": ms, "apart": 0.0, "scores_apart": 0.0}
+        (cache / VERDICTS).write_text(json.dumps({key: kept}))
         engine = load_engine(asked(folder), backend="auto")
         assert isinstance(engine.model, StoredModel) is onnx
 
@@ -107,8 +114,7 @@ def test_torch_is_torch(folder: Path) -> None:
     ("settings", "reason"),
     [
         ({"precision": "fp32"}, "model.precision is 'fp32'"),
-        ({"decoder": "attention"}, "the decoder of tiny writes"),
-        ({"tags": "tiny_ori"}, "a tag head of its own"),
+        ({"tags": "none-such"}, "none-such"),
     ],
 )
 def test_what_onnx_runtime_cannot_do_is_left_to_torch(
@@ -122,8 +128,25 @@ def test_what_onnx_runtime_cannot_do_is_left_to_torch(
     assert "torch computes" in caplog.text
 
 
-def test_other_models_are_torchs(tmp_path: Path) -> None:
+def test_what_needs_no_torch_is_told_apart_from_what_it_has_to_load(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "a")
+    needs = {}
+    for decoder in ("auto", "attention"):
+        found = fit(asked(folder, decoder=decoder))
+        assert isinstance(found, Fitting)
+        needs[decoder] = found.weights is not None, found.writes
+    assert needs == {"auto": (False, False), "attention": (True, True)}
+    without = fit(asked(save_tiny(tmp_path / "b", replace(tiny_model(), ctc=None))))
+    assert isinstance(without, Fitting)
+    assert without.writes
+
+
+def test_what_is_no_whisper_is_torchs(folder: Path) -> None:
     assert isinstance(fit(ModelConfig(name="none-such")), str)
-    assert isinstance(fit(asked(save_tiny(tmp_path / "a", tiny_model(decoder="attention")))), str)
-    without = replace(tiny_model(), ctc=None)
-    assert isinstance(fit(asked(save_tiny(tmp_path / "b", without), decoder="ctc")), str)
+    assert isinstance(fit(asked(folder, emotion="some")), str)
+
+
+def test_a_decoder_is_measured_by_what_it_writes(folder: Path, cache: Path) -> None:
+    choose(asked(folder, decoder="attention"), "auto", 1)
+    (kept,) = json.loads((cache / VERDICTS).read_text()).values()
+    assert kept["writes"]

@@ -110,5 +110,14 @@ def test_a_model_of_ours_is_measured_in_onnx_runtime_too(tmp_path: Path) -> None
     whole, encoder = make(SPEECH, 2, 1)
     assert (whole.who, whole.part, whole.tags) == (OURS, FINAL, True)
     assert whole.precision == encoder.precision != own_runs(engine(), SPEECH, None)[0].precision
-    writing = save_tiny(tmp_path / "writing", replace(tiny_model(decoder="attention")))
-    assert onnx_maker(str(writing)) is None
+    writing = onnx_maker(str(save_tiny(tmp_path / "writing", tiny_model(decoder="attention"))))
+    assert writing is not None
+    assert [(run.part, run.tokens) for run in writing(SPEECH, 3, 1)] == [
+        (FINAL, 3),
+        ("features and encoder", None),
+        ("text: decoder", 3),
+    ]
+    assert onnx_maker("none-such") is None
+    plan = Plan((torch.float32,), contexts=(1.0,), tokens=3, repeat=1)
+    rows = list(measure(plan, {torch.float32: engine("attention")}, SPEECH, first=writing))
+    assert [(row.precision, row.ratio) for row in rows[:1]] == [(whole.precision, 1)]

@@ -1,0 +1,67 @@
+"""A decoder in ONNX Runtime. What it says is torch's to read, as a decoder's in torch is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamer.backends import decoder_graphs
+from streamer.backends.base import Floats
+from streamer.backends.graphs import Layers
+from streamer.backends.session import session
+from streamer.nn.definition import ModelInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class OnnxCache:
+    """See `nn.whisper.DecoderCache`. Of one encoding; tensors by the names that the graphs give them."""
+
+    def __init__(self, heard: dict[str, Floats], own: dict[str, Floats]) -> None:
+        self.length, self.heard, self.own = 0, heard, own
+
+    def truncate(self, length: int) -> None:
+        """Forget every token from position `length` on."""
+        if length < self.length:
+            self.length = length
+            self.own = {name: np.ascontiguousarray(one[:, :, :length]) for name, one in self.own.items()}
+
+    def rearrange(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of tokens, in this order; one may be there several times, or not any more."""
+        self.own = {name: one[list(rows)] for name, one in self.own.items()}
+
+
+class OnnxDecoder:
+    """The decoder of a Whisper. See `asr.decoder.Writer`."""
+
+    def __init__(self, net: Callable[[], Layers], info: ModelInfo, threads: int) -> None:
+        """Raises CheckpointError and ModelError as `OnnxNetwork` does."""
+        self.dims, self.alignment_heads = info.dims, info.alignment_heads
+        self._hearing = session(decoder_graphs.hearing(net(), self.dims), threads)
+        self._step = session(decoder_graphs.step(net(), self.dims), threads)
+        self._heard = [output.name for output in self._hearing.get_outputs()]
+        self._said = [output.name for output in self._step.get_outputs()]
+
+    def listen(self, states: Tensor) -> OnnxCache:
+        """What the decoder needs of an encoding (1, T, D), before the first token."""
+        heard = self._hearing.run(self._heard, {"states": states.numpy()})
+        each = self.dims.n_text_state // self.dims.n_text_head
+        none = np.empty((1, self.dims.n_text_head, 0, each), np.float32)
+        own = {f"{kind}{i}": none for i in range(self.dims.n_text_layer) for kind in "kv"}
+        return OnnxCache(dict(zip(self._heard, heard, strict=True)), own)
+
+    def step(self, tokens: Tensor, cache: OnnxCache) -> tuple[Tensor, Tensor]:
+        """See `nn.whisper.TextDecoder.step`. Raises ValueError for more tokens than there is room for."""
+        import torch
+
+        length = cache.length + tokens.shape[1]
+        if length > self.dims.n_text_ctx:
+            raise ValueError(f"at most {self.dims.n_text_ctx} tokens, found {length}")
+        feeds = {"tokens": tokens.numpy(), "first": np.array([cache.length]), **cache.heard, **cache.own}
+        said = dict(zip(self._said, self._step.run(self._said, feeds), strict=True))
+        cache.own = {name: said[f"new_{name}"] for name in cache.own}
+        cache.length = length
+        return torch.from_numpy(said["logits"]), torch.from_numpy(said["weights"])

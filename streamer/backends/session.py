@@ -1,0 +1,26 @@
+"""ONNX Runtime's sessions, as everything here runs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamer.errors import ModelError
+
+
+def session(model: bytes, threads: int) -> Any:
+    """A graph, ready to run. Raises ModelError."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+    except ImportError as error:
+        raise ModelError(f"expected ONNX Runtime to be installed, found none that works: {error}") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Memory is kept for the longest pass that there was, and threads sleep between passes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+    except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
+        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot run the model: {error}") from error

@@ -1,0 +1,135 @@
+"""A verdict on ONNX Runtime with a model: how long both take, and how far apart they are on real sound."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamer.backends.base import Floats, Network
+from streamer.config import ModelConfig
+from streamer.resources import find_sample
+from streamer.timebase import FULL_CONTEXT, SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from streamer.backends.onnx import OnnxNetwork
+
+SECONDS = 5.0
+"""Of audio in a pass that is measured."""
+WINDOWS = 9
+"""So many passes over the sample recording are compared; fewer where each is padded to 30 s."""
+TOKENS = 20
+"""So many are written of each, where a decoder writes."""
+ROUNDS = 7
+TOLERANCE = 1.1
+"""ONNX may take so many times torch's time: it starts sooner and needs less memory."""
+FURTHEST = 0.02
+"""Sum of the differences of a frame's probabilities, on average, beyond which results count as others."""
+FURTHEST_TOKEN = 0.1
+"""The same of a decoder's next token's."""
+FURTHEST_SCORE = 0.1
+"""Difference of any sound's score beyond which they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a measurement came to.
+
+    torch_ms, onnx_ms: of a pass with its text. apart, scores_apart: how far probabilities of text were apart
+    on average, and scores of sounds at most. writes: whether the text is a decoder's.
+    """
+
+    torch_ms: float
+    onnx_ms: float
+    apart: float
+    scores_apart: float
+    writes: bool = False
+
+    @property
+    def onnx(self) -> bool:
+        """Whether ONNX Runtime is to be taken."""
+        return self.onnx_ms <= TOLERANCE * self.torch_ms and self.same
+
+    @property
+    def same(self) -> bool:
+        """Whether both say the same."""
+        furthest = FURTHEST_TOKEN if self.writes else FURTHEST
+        return self.apart <= furthest and self.scores_apart <= FURTHEST_SCORE
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Probabilities (steps, tokens) of text, and scores of sounds; tokens: what a decoder wrote."""
+
+    text: Floats
+    scores: Floats
+    tokens: list[int]
+
+
+def measure(
+    config: ModelConfig, onnx: OnnxNetwork, threads: int, prompt: Sequence[int] | None, hears: bool
+) -> Verdict:
+    """Both in turn, on the same recording.
+
+    prompt: what a decoder begins with; None where the CTC branch writes. hears: sounds as well.
+    """
+    import torch
+
+    from streamer.audio.decode import decode_file
+    from streamer.backends.torch import choose_precision, network_of
+    from streamer.nn.checkpoint import load
+
+    torch.set_num_threads(threads)
+    reference = network_of(load(config.name, config.tags or None), choose_precision(config))
+    size = round(SECONDS * SAMPLE_RATE)
+    heard = decode_file(find_sample())
+    padded = onnx.context(size) == FULL_CONTEXT
+    windows, rounds = (max(1, WINDOWS // 4), max(1, ROUNDS // 3)) if padded else (WINDOWS, ROUNDS)
+    apart = []
+    for view in heard[: windows * size].reshape(-1, size):
+        wanted = _say(reference, view, prompt, hears)
+        found = _say(onnx, view, prompt, hears, wanted.tokens)
+        text = float(np.abs(found.text - wanted.text).sum(-1).mean())
+        apart.append((text, float(np.abs(found.scores - wanted.scores).max(initial=0))))
+    taken: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for network, times in zip((reference, onnx), taken, strict=True):
+            began = time.perf_counter()
+            _say(network, heard[:size], prompt, hears)
+            times.append(1000 * (time.perf_counter() - began))
+    torch_ms, onnx_ms = (round(statistics.median(times), 2) for times in taken)
+    text, scores = np.array(apart).T
+    writes = prompt is not None
+    return Verdict(torch_ms, onnx_ms, round(float(text.mean()), 5), round(float(scores.max()), 5), writes)
+
+
+def _say(
+    network: Network,
+    samples: Floats,
+    prompt: Sequence[int] | None,
+    hears: bool,
+    tokens: Sequence[int] = (),
+) -> _Said:
+    """A pass and its text; of a decoder TOKENS tokens, the given ones or the likeliest."""
+    encoded = network.encode([samples], network.context(len(samples)), hears, judged=False)
+    scores = network.tags([encoded.layers[0]]) if encoded.layers is not None else np.empty(0, np.float32)
+    if prompt is None:
+        return _Said(np.exp(network.ctc(encoded.states)), scores, [])
+    import torch
+
+    with torch.inference_mode():
+        writer, given = network.writer, list(prompt)
+        assert writer is not None
+        cache = writer.listen(torch.as_tensor(encoded.states))
+        rows: list[Floats] = []
+        written: list[int] = []
+        for i in range(TOKENS):
+            logits, _ = writer.step(torch.tensor([given]), cache)
+            rows.append(logits[0, -1].float().softmax(-1).numpy())
+            given = [tokens[i] if i < len(tokens) else int(rows[-1].argmax())]
+            written += given
+    return _Said(np.stack(rows), scores, written)

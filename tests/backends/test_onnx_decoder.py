@@ -1,0 +1,118 @@
+"""A decoder in ONNX Runtime on tiny random weights: what torch says, from the same file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streamer.asr.decode import DecodeOptions
+from streamer.asr.decoder import Writer, decode
+from streamer.backends.loaded import as_stored
+from streamer.backends.onnx import OnnxNetwork
+from streamer.backends.stored import StoredModel
+from streamer.engine import Engine, Request
+from streamer.nn.checkpoint import load
+from streamer.timebase import SAMPLE_RATE
+from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
+
+Decoders = tuple[Writer, Writer]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", tiny_model(decoder="attention"))
+
+
+@pytest.fixture(scope="module")
+def decoders(folder: Path) -> Decoders:
+    network = in_onnx(folder)[1]
+    assert network.writer is not None
+    return load(folder).model, network.writer
+
+
+def in_onnx(folder: Path) -> tuple[StoredModel, OnnxNetwork]:
+    model, weights = as_stored(load(folder), folder)
+    return model, OnnxNetwork(model, 1, weights, writes=True)
+
+
+def heard(frames: int = 40) -> torch.Tensor:
+    return torch.randn(1, frames, 64, generator=torch.Generator().manual_seed(3))
+
+
+def near(found: torch.Tensor, wanted: torch.Tensor, share: float = 0.03) -> bool:
+    """Whether rounding to 8 bits explains the difference: on the whole, and nowhere by ten times as much."""
+    apart = (found - wanted).abs()
+    return bool(apart.mean() <= share * wanted.std() and apart.max() <= 10 * share * wanted.std())
+
+
+@torch.inference_mode()
+def test_each_step_says_what_torch_says(decoders: Decoders) -> None:
+    caches = [decoder.listen(heard()) for decoder in decoders]
+    for tokens in ([256, 4, 7], [9], [31]):
+        wanted, found = (
+            decoder.step(torch.tensor([tokens]), cache)
+            for decoder, cache in zip(decoders, caches, strict=True)
+        )
+        assert near(found[0], wanted[0])
+        assert found[1].shape == wanted[1].shape
+        assert torch.allclose(found[1], wanted[1], atol=0.005)
+
+
+@torch.inference_mode()
+def test_tokens_may_come_at_once_or_one_by_one_and_be_forgotten(decoders: Decoders) -> None:
+    onnx, tokens = decoders[1], [256, 4, 7, 9]
+    cache = onnx.listen(heard())
+    at_once = onnx.step(torch.tensor([tokens]), cache)[0]
+    for again in (1, 0):
+        cache.truncate(again)
+        one_by_one = [onnx.step(torch.tensor([[token]]), cache)[0] for token in tokens[again:]]
+        assert torch.allclose(torch.cat(one_by_one, 1), at_once[:, again:], atol=1e-4)
+
+
+@torch.inference_mode()
+def test_rows_about_one_encoding_go_on_as_each_would_alone(decoders: Decoders) -> None:
+    onnx = decoders[1]
+    cache = onnx.listen(heard())
+    onnx.step(torch.tensor([[256, 4]]), cache)
+    cache.rearrange([0, 0])
+    onnx.step(torch.tensor([[7], [9]]), cache)
+    cache.rearrange([1, 0])
+    logits, weights = onnx.step(torch.tensor([[3], [5]]), cache)
+    for row, tokens in enumerate(([256, 4, 9, 3], [256, 4, 7, 5])):
+        alone = onnx.listen(heard())
+        wanted, attention = onnx.step(torch.tensor([tokens]), alone)
+        assert torch.allclose(logits[row, -1], wanted[0, -1], atol=1e-4)
+        assert torch.allclose(weights[row, :, :, -1], attention[0, :, :, -1], atol=1e-5)
+
+
+def test_more_tokens_than_there_is_room_for_are_refused(decoders: Decoders) -> None:
+    onnx = decoders[1]
+    room = onnx.dims.n_text_ctx
+    with pytest.raises(ValueError, match=f"at most {room} tokens, found {room + 1}"):
+        onnx.step(torch.zeros((1, room + 1), dtype=torch.int64), onnx.listen(heard()))
+
+
+def test_an_engine_writes_with_all_that_a_decoder_can_be_asked(folder: Path) -> None:
+    model, network = in_onnx(folder)
+    engine = Engine(model, tiny_tokenizer(), network=network)
+    samples = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
+    for options in (
+        DecodeOptions(max_tokens=6),
+        DecodeOptions(max_tokens=6, beam=3),
+        DecodeOptions(max_tokens=6, prompt=(4, 5), prefix=(7,), timestamps=True),
+    ):
+        (result,) = engine.run([Request(samples, options, windows=((0, 2),))])
+        assert result.decoded is not None
+        assert 0 < len(result.decoded.tokens) <= 7
+        assert result.scores.shape == (1, 3)
+    assert engine.decodes
+
+
+def test_a_text_and_its_probability_are_torchs(decoders: Decoders) -> None:
+    how = DecodeOptions(prefix=tuple(b"as it was"), max_tokens=1)
+    wanted, found = (decode(decoder, heard(), tiny_tokenizer(), how) for decoder in decoders)
+    assert near(torch.from_numpy(found.logprobs[:9]), torch.from_numpy(wanted.logprobs[:9]))
+    assert found.attention.shape == wanted.attention.shape
