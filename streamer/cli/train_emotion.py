@@ -39,7 +39,7 @@ def emotion(
     log_format: str | None,
 ) -> None:
     """Train on clips whose emotion is known, tested on new speakers: the last layers of a wav2vec 2.0, HuBERT
-    or WavLM and a head; or a head alone on a Whisper, whose encoder hears every clip once.
+    or WavLM and a head; or a head alone on a Whisper or wav2vec (v1), which hears every clip once.
 
     A CSV has the columns file, label, speaker and may have gender. Beside the encoder's row in the table
     stands what a linear classifier makes of mean MFCCs. A checkpoint runs with --model OUT, a head with its
