@@ -49,8 +49,9 @@ class EngineConfig(Section):
     """[engine]: what computes."""
 
     backend: Literal["auto", "torch", "onnx"] = "auto"
-    """torch runs every model. onnx (ONNX Runtime, in integers of 8 bits) runs models of ours whose CTC branch
-    writes, and starts without torch. auto: onnx where it is not much slower, measured once for each model."""
+    """torch runs every model. onnx (ONNX Runtime, in integers of 8 bits) runs any Whisper, and starts without
+    torch where the CTC branch of a model of ours writes. auto: onnx where it is not much slower and says the
+    same, measured once for each model."""
 
 
 class VadConfig(Section):
