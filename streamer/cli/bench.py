@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +11,7 @@ from streamer.cli.bench_daemon import idle, start, streams
 from streamer.cli.bench_engine import engine
 from streamer.cli.bench_fanout import fanout
 from streamer.cli.bench_soak import soak
-from streamer.cli.output import emit, json_option, table
+from streamer.cli.output import json_option, records
 
 if TYPE_CHECKING:
     from streamer.evaluation.head_cost import Cost
@@ -102,19 +100,11 @@ def heads(
             found = list(measure(plan, lambda: bar.advance(task)))
     finally:
         torch.set_num_threads(before)
-    _print(found, as_json)
+    records(found, COLUMNS, _cells, as_json)
 
 
-def _print(costs: Iterable[Cost], as_json: bool) -> None:
-    if as_json:
-        for cost in costs:
-            emit(asdict(cost))
-        return
-    table((_row(cost) for cost in costs), COLUMNS, as_json=False)
-
-
-def _row(cost: Cost) -> dict[str, Any]:
-    values = (
+def _cells(cost: Cost) -> tuple[object, ...]:
+    return (
         cost.encoder,
         f"{cost.context:g} s",
         cost.part,
@@ -125,4 +115,3 @@ def _row(cost: Cost) -> dict[str, Any]:
         f"{cost.ms:.2f}",
         f"{cost.time_share:.1f}",
     )
-    return dict(zip(COLUMNS, values, strict=True))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from streamer.cli.output import emit, json_option, note, table
+from streamer.cli.output import json_option, note, records
 
 if TYPE_CHECKING:
     from streamer.evaluation.engine_cost import Cost
@@ -93,7 +91,7 @@ def engine(
         task = bar.add_task("engine", total=len(contexts) * len(threads) * (repeat + 1))
         speech = decode_file(str(find_sample()))
         found = list(measure(plan, engines, speech, beside, lambda: bar.advance(task), first))
-    _print(found, as_json)
+    records(found, COLUMNS, _cells, as_json)
     if picture is not None:
         from streamer.evaluation.cost_picture import draw
 
@@ -101,16 +99,8 @@ def engine(
         note(f"picture: {picture}")
 
 
-def _print(costs: Sequence[Cost], as_json: bool) -> None:
-    if as_json:
-        for cost in costs:
-            emit(asdict(cost))
-        return
-    table((_row(cost) for cost in costs), COLUMNS, as_json=False)
-
-
-def _row(cost: Cost) -> dict[str, Any]:
-    values = (
+def _cells(cost: Cost) -> tuple[object, ...]:
+    return (
         cost.who,
         f"{cost.part}, with tags" if cost.tags and cost.part != "tags" else cost.part,
         cost.precision,
@@ -122,4 +112,3 @@ def _row(cost: Cost) -> dict[str, Any]:
         f"{cost.cpu_ms:.1f}",
         f"{cost.ratio:.2f}",
     )
-    return dict(zip(COLUMNS, values, strict=True))

@@ -6,15 +6,16 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import click
 
-from streamer.cli.output import emit, json_option, table
+from streamer.cli.output import json_option, records
 from streamer.errors import StreamerError
 
+COLUMNS = ("who", "clients", "messages_per_second", "ratio", "CPU_us")
 CAPTION = "transcript.partial"
 OURS, THEIRS = "streamer", "websockets.broadcast"
 TOGETHER = 50
@@ -51,17 +52,17 @@ def fanout(clients: int, messages: int, repeat: int, as_json: bool) -> None:
     """
     import asyncio
 
-    rates = asyncio.run(measure(clients, messages, repeat))
-    rows = [asdict(rate) for rate in rates]
-    if as_json:
-        for row in rows:
-            emit(row)
-        return
-    digits = {"messages_per_second": 0, "ratio": 2, "cpu_us": 1}
-    shown = [
-        {key: f"{row[key]:.{digits[key]}f}" if key in digits else row[key] for key in row} for row in rows
-    ]
-    table(shown, tuple(shown[0]), as_json=False)
+    records(asyncio.run(measure(clients, messages, repeat)), COLUMNS, _cells, as_json)
+
+
+def _cells(rate: Rate) -> tuple[object, ...]:
+    return (
+        rate.who,
+        rate.clients,
+        f"{rate.messages_per_second:.0f}",
+        f"{rate.ratio:.2f}",
+        f"{rate.cpu_us:.1f}",
+    )
 
 
 async def measure(clients: int, messages: int, repeat: int) -> list[Rate]:

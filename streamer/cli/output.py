@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def json_option(command: Any) -> Any:
@@ -63,6 +69,17 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_json: bo
             cell + " " * (w - width(cell)) for cell, w in zip(line, widths, strict=True)
         ).rstrip()
         click.echo(click.style(text, bold=True) if number == 0 else text, color=_colour())
+
+
+def records(
+    found: Iterable[T], columns: Sequence[str], cells: Callable[[T], Sequence[object]], as_json: bool
+) -> None:
+    """Dataclasses as JSON lines of all their fields, or as a table of `cells`, which `columns` name."""
+    if as_json:
+        for one in found:
+            emit(asdict(one))
+        return
+    table((dict(zip(columns, cells(one), strict=True)) for one in found), columns, as_json=False)
 
 
 def _colour() -> bool | None:
