@@ -246,7 +246,7 @@ def _follow(begun: _Begun) -> _Sampled:
             found.attention.append(attention)
         allowed, wanted = begun.allowed(logits[0], found.tokens)
         token = _choose(wanted, options.temperature, chance)
-        logprob = (allowed[token] - allowed.logsumexp(0)).item()
+        logprob = allowed.log_softmax(0)[token].item()
         frame, verdict = -1, ""
         if follower is not None:
             frame, verdict = follower.choose(attention[:, -1:].cpu().numpy())

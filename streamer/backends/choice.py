@@ -6,6 +6,7 @@ of what computes, the processor, the number of threads.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.metadata
 import json
@@ -80,10 +81,15 @@ def choose(
             _tell(verdict)
             if not verdict.onnx:
                 return None
-        return found.model, found.network(threads)
+        network = found.network(threads)
     except ModelError as error:
         log.warning("torch computes: %s", error)
         return None
+    model, loaded = found.model, found.weights is not None
+    del found
+    if loaded:
+        gc.collect()  # torch's modules, of which nothing is needed any more
+    return model, network
 
 
 def fit(config: ModelConfig) -> Fitting | str:

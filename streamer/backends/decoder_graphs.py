@@ -15,16 +15,20 @@ from streamer.nn.definition import Dims
 
 def hearing(net: Layers, dims: Dims) -> bytes:
     """`states` (1, T, D) -> keys and values of each layer's cross-attention."""
-    g, heads = net.graph, dims.n_text_head
-    width = dims.n_text_state // heads
+    g, heads, each = net.graph, dims.n_text_head, dims.n_text_state // dims.n_text_head
     states = g.input("states", np.float32, (1, "T", dims.n_audio_state))
-    for i in range(dims.n_text_layer):
-        name = f"decoder.blocks.{i}.cross_attn"
-        keys = g.op("Mul", net.linear(states, f"{name}.key"), g.constant(np.array(width**-0.5, np.float32)))
-        for kind, x in (("k", keys), ("v", net.linear(states, f"{name}.value"))):
-            apart = g.op("Reshape", x, g.integers(1, -1, heads, width))
-            split = g.op("Transpose", apart, perm=[0, 2, 1, 3])
-            g.output(f"heard_{kind}{i}", split, np.float32, (1, heads, "T", width))
+    parts = {
+        f"{kind}{i}": f"decoder.blocks.{i}.cross_attn.{part}"
+        for i in range(dims.n_text_layer)
+        for kind, part in (("k", "key"), ("v", "value"))
+    }
+    split = g.split(net.linear(states, *parts.values()), 2, *[dims.n_text_state] * len(parts))
+    for name, one in zip(parts, split, strict=True):
+        x = g.op("Reshape", one, g.integers(1, -1, heads, each))
+        if name.startswith("k"):
+            x = g.op("Mul", x, g.constant(np.array(each**-0.5, np.float32)))
+        x = g.op("Transpose", x, perm=[0, 2, 1, 3])
+        g.output(f"heard_{name}", x, np.float32, (1, heads, "T", each))
     return g.model()
 
 

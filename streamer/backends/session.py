@@ -21,6 +21,8 @@ def session(model: bytes, threads: int) -> Any:
     # Memory is kept for the longest pass that there was, and threads sleep between passes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+        found = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
     except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
         raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot run the model: {error}") from error
+    vars(found).pop("_model_bytes", None)  # kept only to begin again on other hardware
+    return found
