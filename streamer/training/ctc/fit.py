@@ -17,11 +17,14 @@ from streamer.evaluation.texts import character_errors, word_errors
 from streamer.nn.hugging_face import CONFIG, read_json, read_tensors
 from streamer.nn.speech import SpeechEncoder
 from streamer.nn.speech_checkpoint import FAMILIES, LoadedSpeech
+from streamer.timebase import SAMPLE_RATE
 from streamer.training.ctc.vocabulary import CASES, Vocabulary
 from streamer.training.recordings import Utterance
 
 ALL = -1
 VOCABULARIES = ("auto", "keep", "build")
+TENTH = SAMPLE_RATE // 10
+"""Samples to whose multiples clips are learnt from: a processor's kernels are made anew for every length."""
 _IGNORED = -100
 
 
@@ -174,9 +177,13 @@ def _choose_what_learns(network: Any, body: Any, config: CtcConfig) -> None:
     network.lm_head.requires_grad_(True)
 
 
-def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-    """A batch, padded to its own longest clip and transcript."""
+def collate(examples: Sequence[Example], whole: int = 1) -> dict[str, Tensor]:
+    """A batch, padded to its own longest clip and transcript; each clip ends on a multiple of `whole`.
+
+    The silence up to there counts as the clip's.
+    """
     samples = [torch.from_numpy(example.utterance.samples) for example in examples]
+    samples = [F.pad(one, (0, -len(one) % whole)) for one in samples]
     ids = [torch.tensor(example.ids) for example in examples]
     return {
         "samples": pad_sequence(samples, batch_first=True),

@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from streamer.nn.speech import SpeechEncoder, frames_of
 from streamer.nn.speech_checkpoint import PREPROCESSOR, LoadedSpeech, is_speech, load_speech
 from streamer.timebase import SAMPLE_RATE
 from streamer.training import bars
-from streamer.training.ctc.fit import CtcConfig, CtcModel, Example, collate, error_rates, make_model
+from streamer.training.ctc.fit import TENTH, CtcConfig, CtcModel, Example, collate, error_rates, make_model
 from streamer.training.ctc.vocabulary import (
     FILES,
     Vocabulary,
@@ -86,7 +87,7 @@ def train_ctc(
         work,
         train,
         choose,
-        collate,
+        partial(collate, whole=TENTH),
         lambda found: error_rates(found.predictions, found.label_ids, vocabulary),
         report_to=report_to,
         labels=("labels",),

@@ -14,7 +14,7 @@ from streamer.errors import StreamerError
 from streamer.nn.speech import unit_variance
 from streamer.nn.speech_checkpoint import load_speech
 from streamer.training.corpus import Clip, Pack
-from streamer.training.ctc.fit import CtcConfig, CtcModel, Example, collate, error_rates, make_model
+from streamer.training.ctc.fit import TENTH, CtcConfig, CtcModel, Example, collate, error_rates, make_model
 from streamer.training.ctc.vocabulary import Vocabulary, build, take_over
 from streamer.training.recordings import Utterance
 from tests.tiny_speech import CLASSES, PIECES, save_speech
@@ -92,6 +92,17 @@ def test_what_is_told_to_learn_gets_gradients_and_nothing_else(
             assert (
                 parameter.grad is not None and bool(parameter.grad.any())
             ) == wanted or "k_proj.bias" in name
+
+
+def test_clips_end_on_tenths_of_a_second_in_silence(examples: list[Example]) -> None:
+    plain, whole = collate(examples), collate(examples, TENTH)
+    assert (whole["lengths"] % TENTH == 0).all()
+    assert ((whole["lengths"] - plain["lengths"]) < TENTH).all()
+    for length, padded, before in zip(plain["lengths"], whole["samples"], plain["samples"], strict=True):
+        assert torch.equal(padded[:length], before[:length])
+        assert not padded[length:].any()
+    again = collate(examples[:1], int(plain["lengths"][0]))
+    assert torch.equal(again["samples"][0], plain["samples"][0, : plain["lengths"][0]])
 
 
 def test_frames_are_masked_while_learning_only(tmp_path: Path, examples: list[Example]) -> None:
