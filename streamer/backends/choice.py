@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streamer.backends.graphs import HEADS, VERSION
 from streamer.backends.stored import StoredModel, Weights, read_stored
-from streamer.backends.verdict import SECONDS, Verdict, measure
+from streamer.backends.verdict import Verdict, measure
 from streamer.config import ModelConfig
 from streamer.errors import ModelError
 from streamer.nn.definition import FILE, Vocabulary
@@ -136,9 +136,8 @@ def _writes(config: ModelConfig, model: StoredModel) -> bool:
 
 def _tell(verdict: Verdict) -> None:
     log.info(
-        "%s computes: %g s take torch %.1f ms and ONNX Runtime %.1f%s",
+        "%s computes: a pass takes torch %.1f ms and ONNX Runtime %.1f%s",
         "ONNX Runtime" if verdict.onnx else "torch",
-        SECONDS,
         verdict.torch_ms,
         verdict.onnx_ms,
         "" if verdict.same else ", whose results are not torch's",

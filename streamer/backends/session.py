@@ -18,7 +18,8 @@ def session(model: bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Memory is kept for the longest pass that there was, and threads sleep between passes.
+    # Threads sleep between passes, and nothing is kept of what the longest pass that there was has needed.
+    options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         found = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])

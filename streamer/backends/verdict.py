@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from streamer.backends.onnx import OnnxNetwork
 
 SECONDS = 5.0
-"""Of audio in a pass that is measured."""
+"""Of audio in a pass that is measured; 30 where every pass costs as much."""
 WINDOWS = 9
-"""So many passes over the sample recording are compared; fewer where each is padded to 30 s."""
+"""So many passes over the sample recording are compared, if it is long enough."""
 TOKENS = 20
 """So many are written of each, where a decoder writes."""
-ROUNDS = 7
+ROUNDS, FEW_ROUNDS = 7, 2
+"""So often both are timed; less often where a pass sees 30 s."""
 TOLERANCE = 1.1
 """ONNX may take so many times torch's time: it starts sooner and needs less memory."""
-FURTHEST = 0.02
+FURTHEST = 0.01
 """Sum of the differences of a frame's probabilities, on average, beyond which results count as others."""
-FURTHEST_TOKEN = 0.1
+FURTHEST_TOKEN = 0.03
 """The same of a decoder's next token's."""
 FURTHEST_SCORE = 0.1
 """Difference of any sound's score beyond which they do."""
@@ -85,12 +86,13 @@ def measure(
 
     torch.set_num_threads(threads)
     reference = network_of(load(config.name, config.tags or None), choose_precision(config))
-    size = round(SECONDS * SAMPLE_RATE)
-    heard = decode_file(find_sample())
-    padded = onnx.context(size) == FULL_CONTEXT
-    windows, rounds = (max(1, WINDOWS // 4), max(1, ROUNDS // 3)) if padded else (WINDOWS, ROUNDS)
+    size, rounds = round(SECONDS * SAMPLE_RATE), ROUNDS
+    if onnx.context(size) == FULL_CONTEXT:
+        size, rounds = FULL_CONTEXT, FEW_ROUNDS
+    heard = decode_file(find_sample())[: WINDOWS * size]
+    heard = heard[: len(heard) // size * size]
     apart = []
-    for view in heard[: windows * size].reshape(-1, size):
+    for view in heard.reshape(-1, size):
         wanted = _say(reference, view, prompt, hears)
         found = _say(onnx, view, prompt, hears, wanted.tokens)
         text = float(np.abs(found.text - wanted.text).sum(-1).mean())

@@ -86,9 +86,9 @@ def test_a_cache_that_says_nothing_or_cannot_be_written_is_no_obstacle(
         (Verdict(10.0, 5.0, 0.001, 0.001), True),
         (Verdict(10.0, 10.5, 0.001, 0.001), True),
         (Verdict(10.0, 12.0, 0.001, 0.001), False),
-        (Verdict(10.0, 5.0, 0.2, 0.001), False),
+        (Verdict(10.0, 5.0, 0.02, 0.001), False),
         (Verdict(10.0, 5.0, 0.001, 0.2), False),
-        (Verdict(10.0, 5.0, 0.05, 0.001, writes=True), True),
+        (Verdict(10.0, 5.0, 0.02, 0.001, writes=True), True),
     ],
 )
 def test_neither_much_slower_nor_different_is_taken(found: Verdict, onnx: bool) -> None:
