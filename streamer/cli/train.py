@@ -19,7 +19,7 @@ from streamer.cli.train_words import words
 if TYPE_CHECKING:
     from streamer.training.bundled import BundledRecipe
 
-STAGES = ("pack", "voices", "vocabulary", "words", "speech", "export")
+STAGES = ("pack", "voices", "tunes", "vocabulary", "words", "speech", "export")
 
 NEEDS = {
     "data": ("pack", "voices", "words"),
@@ -84,9 +84,9 @@ def bundled(
 ) -> None:
     """Train as the bundled model was: Whisper's encoder for short contexts, a decoder, a CTC branch, sounds.
 
-    The stages: pack (decode recordings), voices (speak sentences), vocabulary, words (word model), speech
-    (train), export (train the sound head, score, quantise, write). Killed at any moment, the same command
-    goes on.
+    The stages: pack (decode recordings), voices (speak sentences), tunes (play music), vocabulary, words
+    (word model), speech (train), export (train the sound head, score, quantise, write). Killed at any
+    moment, the same command goes on.
     """
     from streamer import logs
     from streamer.config import LogConfig
@@ -115,6 +115,8 @@ def _run(recipe: BundledRecipe, stage: str, out: Path | None) -> None:
         recipe.pack()
     elif stage == "voices":
         recipe.voices()
+    elif stage == "tunes":
+        recipe.tunes()
     elif stage == "vocabulary":
         note(f"{recipe.tokenizer().eot} pieces")
     elif stage == "words":

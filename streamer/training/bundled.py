@@ -1,8 +1,8 @@
 """The recipe of the bundled model: Whisper-base's encoder for short contexts, a small decoder, a CTC branch.
 
-Stages, each resumable: `pack` (decode recordings), `voices` (synthesise text), `vocabulary`, `words` (a word
-model), `speech` (encoder, decoder and CTC together), `export` (sound head on the frozen result, scores,
-quantisation).
+Stages, each resumable: `pack` (decode recordings), `voices` (synthesise text), `tunes` (synthesise music),
+`vocabulary`, `words` (a word model), `speech` (encoder, decoder and CTC together), `export` (sound head on
+the frozen result, scores, quantisation).
 """
 
 from __future__ import annotations
@@ -124,6 +124,14 @@ class BundledRecipe:
         chosen = lines[: self.config.tts_sentences]
         clips = synthesise(chosen, self.work / "tts", self.config.seed, progress=self.progress)
         Pack(self.work / "tts-pack").extend(clips, self.progress)
+
+    def tunes(self) -> None:
+        """Play tunes nobody wrote."""
+        from streamer.training.tunes import make_tunes
+
+        if self.config.tunes:
+            clips = make_tunes(self.config.tunes, self.work / "tunes", self.config.seed, self.progress)
+            Pack(self.work / "tunes-pack").extend(clips, self.progress)
 
     def tokenizer(self) -> Tokenizer:
         """The vocabulary: of the model to begin from, else learnt from the training texts on first use."""
@@ -285,16 +293,17 @@ class BundledRecipe:
         folds of the set `sound_test`, where the head never saw the fold it is tested on and the encoder saw
         no sound labels.
         """
-        speech, sounds = Pack(self.work / "speech"), Pack(self.work / "sounds")
+        speech, sounds, tunes = (Pack(self.work / name) for name in ("speech", "sounds", "tunes-pack"))
         c = self.config
         clips = [replace(clip, labels=tuple(map(label_of, clip.labels))) for clip in sounds.clips]
+        clips += tunes.clips
         # The test set keeps its folds. Another set's may hold all of a sound in one, which leaves nothing to
         # learn it from when its threshold is chosen.
         clips = [clip if clip.group == c.sound_test else replace(clip, fold=0) for clip in clips]
         clips = draw_folds(clips, FOLDS, c.seed)
         talk = [speech.clips[i] for i in self._training_clips(speech)]
         views = replace(SCENES, views=c.tag_rounds)
-        windows, _ = plan(Planner(Packed(sounds, speech), clips, talk, views, c.seed))
+        windows, _ = plan(Planner(Packed(sounds, speech, tunes), clips, talk, views, c.seed))
         encoder = of_whisper(whisper, "bundled", short=True)
         shape = (encoder.info.n_layer, encoder.info.n_state)
         cache = FeatureCache(self.work / "features", encoder.identity, shape)

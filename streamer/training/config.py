@@ -73,6 +73,8 @@ class BundledConfig:
     text_layer: int = 2
     text_head: int = 4
     seed: int = 0
+    tunes: int = 60
+    """How many tunes are synthesised for the sound head; 0: none."""
     tag_rounds: int = 6
     """Random views of each recorded sound."""
     speech: SpeechConfig = field(default_factory=SpeechConfig)

@@ -111,6 +111,7 @@ held_out = "talk"
 test = "talk"
 sentences = "sentences.txt"
 tts_sentences = 0
+tunes = 0
 vocabulary = 300
 text_state = 32
 text_layer = 1
