@@ -132,7 +132,7 @@ class GuardsConfig(Section):
 
     enabled: bool = True
     """false: every text is shown."""
-    no_speech: Annotated[float, Field(ge=0, le=1)] = 0.6
+    no_speech: Annotated[float, Field(ge=0, le=1)] = 0.85
     """A decoder's text is suppressed where its no-speech probability is above this …"""
     logprob: float = -1.0
     """… and its mean log-probability below this."""
@@ -140,9 +140,9 @@ class GuardsConfig(Section):
     """Suppressed is what has a mean token probability below this."""
     compression: Annotated[float, Field(gt=1)] = 2.4
     """Suppressed is what compresses by more than this: it repeats itself."""
-    speech: Annotated[float, Field(ge=0, le=1)] = 0.6
+    speech: Annotated[float, Field(ge=0, le=1)] = 0.85
     """Suppressed is what the tag head never took for speech with a score from this on …"""
-    sound: Annotated[float, Field(ge=0, le=1)] = 0.5
+    sound: Annotated[float, Field(ge=0, le=1)] = 0.15
     """… while it took it for something else with a score from this on."""
 
 

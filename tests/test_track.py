@@ -492,7 +492,7 @@ def test_a_number_after_a_long_pause_is_another() -> None:
 def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
     labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
     said = {}
-    for name, scores in (("music", (0.0, 0.9, 0.1)), ("talk", (0.0, 0.9, 0.8))):
+    for name, scores in (("music", (0.0, 0.9, 0.1)), ("talk", (0.0, 0.9, 0.95))):
         track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
         do(track, a_pass(Kind.PARTIAL, 0, 0.8, 1), "-ab- cd", scores=scores)
         final = do(track, a_pass(Kind.FINAL, 0, 2.0, 1), "-ab- cd", scores=scores)[-1]
@@ -504,7 +504,7 @@ def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
 def test_without_partials_ambient_passes_hear_what_an_utterance_was() -> None:
     """Of a long one the final has no window left to hear; what was before and after it is not asked."""
     labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
-    music, talk = (0.0, 0.9, 0.1), (0.0, 0.9, 0.8)
+    music, talk = (0.0, 0.9, 0.1), (0.0, 0.9, 0.95)
     config = Config.model_validate({"live": {"partials": False}})
     for within, outside, text in ((music, talk, ""), (talk, music, "ab cd")):
         track = Track("s", config, replace(MODEL, labels=labels), TOKENIZER)

@@ -61,7 +61,7 @@ def test_what_is_believed() -> None:
 
 def test_a_sound_without_speech_is_a_veto_until_speech_is_heard() -> None:
     assert judge(decoded(), CONFIG, NOISE) is Reason.SOUND
-    assert judge(decoded(), CONFIG, NOISE.and_also(speech=0.8, sound=0.0)) is None
+    assert judge(decoded(), CONFIG, NOISE.and_also(speech=0.9, sound=0.0)) is None
 
 
 def test_nothing_said_is_nothing_suppressed() -> None:
