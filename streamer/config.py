@@ -132,7 +132,7 @@ class GuardsConfig(Section):
 
     enabled: bool = True
     """false: every text is shown."""
-    no_speech: Annotated[float, Field(ge=0, le=1)] = 0.85
+    no_speech: Annotated[float, Field(ge=0, le=1)] = 0.6
     """A decoder's text is suppressed where its no-speech probability is above this …"""
     logprob: float = -1.0
     """… and its mean log-probability below this."""
