@@ -53,6 +53,11 @@ class EngineConfig(Section):
     torch where the CTC branch of a model of ours writes. auto: onnx where it is not much slower and says the
     same, measured once for each model."""
 
+    @property
+    def fixed(self) -> Literal["torch", "onnx"]:
+        """What is set, and torch for auto: no figure of a model may depend on how quick a machine is."""
+        return "torch" if self.backend == "auto" else self.backend
+
 
 class VadConfig(Section):
     """[vad]: which frames count as speech."""

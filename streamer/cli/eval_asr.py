@@ -192,7 +192,9 @@ def _ways(
     if "offline" in paths:
         from streamer.evaluation.offline import load_readers
 
-        for decoder, reader in load_readers(config.model, decoders, config.text).items():  # type: ignore[arg-type]
+        wanted: tuple[Any, ...] = decoders
+        readers = load_readers(config.model, wanted, config.text, config.engine.fixed)
+        for decoder, reader in readers.items():
             yield Way("offline", decoder, reader)
     if "live" in paths:
         from streamer.cli.eval_audio import LiveReader

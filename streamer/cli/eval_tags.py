@@ -187,7 +187,7 @@ class Measurement:
         if task.clips:
             from streamer.engine import load_engine
 
-            engine = load_engine(self._config.model, self._config.text)
+            engine = load_engine(self._config.model, self._config.text, self._config.engine.fixed)
             material = gather(data, speech, [one.name for one in engine.model.labels], choice, ignored)
             self._tell(material)
             self._clips(engine, material)

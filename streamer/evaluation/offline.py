@@ -27,7 +27,10 @@ SEARCH = 5 * SAMPLE_RATE
 
 
 def load_readers(
-    config: ModelConfig, decoders: tuple[Decoder, ...] = (), text: TextConfig = PLAIN
+    config: ModelConfig,
+    decoders: tuple[Decoder, ...] = (),
+    text: TextConfig = PLAIN,
+    backend: Literal["torch", "onnx"] = "torch",
 ) -> dict[Decoder, OfflineReader]:
     """A reader for each decoder (without any named: for each that the model has), by its name.
 
@@ -35,7 +38,7 @@ def load_readers(
     """
     readers = {}
     for decoder in decoders or ("attention", "ctc"):
-        engine = load_engine(config.model_copy(update={"decoder": decoder}), text)
+        engine = load_engine(config.model_copy(update={"decoder": decoder}), text, backend)
         engine.warm_up()
         readers[decoder] = OfflineReader(engine, options_of(config))
         if not decoders and engine.model.ctc is None:

@@ -53,6 +53,14 @@ def test_modules_in_memory_read_as_the_saved_model_does(config: ModelConfig) -> 
         assert ours(Path("x"), NOISE) == saved(Path("x"), NOISE)
 
 
+def test_the_other_backend_reads_too_where_it_is_asked_for(config: ModelConfig) -> None:
+    readers = load_readers(config.model_copy(update={"precision": "auto"}), backend="onnx")
+    assert [(name, reader(Path("x.wav"), NOISE).passes) for name, reader in readers.items()] == [
+        ("attention", 1),
+        ("ctc", 1),
+    ]
+
+
 def test_one_decoder_only_and_one_that_is_not_there(config: ModelConfig, tmp_path: Path) -> None:
     assert list(load_readers(config, ("ctc",))) == ["ctc"]
     tiny = tiny_model()
