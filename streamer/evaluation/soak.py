@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -108,6 +109,11 @@ class Rounds:
                 position += gap
 
 
+def _numbers() -> array[float]:
+    """Small ones: what is noted of memory may not be what grows."""
+    return array("f")
+
+
 @dataclass(slots=True)
 class Stretch:
     """Some minutes. `start`, `seconds`: of the stream's clock. Memory: resident MB, median of many looks.
@@ -125,23 +131,24 @@ class Stretch:
     other: int = 0
     apart: Counter[int] = field(default_factory=Counter)
     utterances: Counter[int] = field(default_factory=Counter)
-    looks: list[tuple[float, float]] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
+    megabytes: array[float] = field(default_factory=_numbers)
+    lags: array[float] = field(default_factory=_numbers)
+    latencies: array[float] = field(default_factory=_numbers)
 
     @property
     def memory(self) -> float:
         """Resident MB, median."""
-        return statistics.median(mb for mb, _ in self.looks) if self.looks else 0.0
+        return statistics.median(self.megabytes) if self.megabytes else 0.0
 
     @property
     def lag(self) -> float:
         """Seconds, median."""
-        return statistics.median(lag for _, lag in self.looks) if self.looks else 0.0
+        return statistics.median(self.lags) if self.lags else 0.0
 
     @property
     def most_lag(self) -> float:
         """Seconds, most."""
-        return max((lag for _, lag in self.looks), default=0.0)
+        return max(self.lags, default=0.0)
 
     @property
     def latency(self) -> float:
@@ -225,7 +232,8 @@ class Ledger:
     def look(self, position: float, lag: float, resident: float) -> None:
         """Note lag (seconds) and memory (MB) at `position` seconds."""
         stretch = self.at(position)
-        stretch.looks.append((resident, lag))
+        stretch.megabytes.append(resident)
+        stretch.lags.append(lag)
         stretch.seconds = max(stretch.seconds, position - stretch.start)
 
     def at(self, position: float) -> Stretch:
@@ -295,7 +303,8 @@ def soak(
             f"expected words in three rounds and more of the recording, found {stats.finals} utterances in "
             f"{len(source.starts)}: play it for longer, or one with speech"
         )
-    return Soak(ledger.stretches, len(source.starts), time.perf_counter() - began, stats)
+    stretches = [one for one in ledger.stretches if one.finals or one.seconds > plan.stretch / 10]
+    return Soak(stretches, len(source.starts), time.perf_counter() - began, stats)
 
 
 def _watch(pipeline: Pipeline, ledger: Ledger, progress: Callable[[float], None]) -> StreamStats:

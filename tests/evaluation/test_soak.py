@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from array import array
 from collections import Counter
 
 import numpy as np
@@ -96,7 +97,9 @@ def test_nothing_is_within_a_frame_of_nothing() -> None:
 
 
 def test_memory_is_held_against_its_median_behind_the_first_stretch() -> None:
-    stretches = [Stretch(60.0 * i, looks=[(mb, 1.0)]) for i, mb in enumerate((10.0, 100.0, 102.0, 108.0))]
+    stretches = [
+        Stretch(60.0 * i, megabytes=array("f", [mb])) for i, mb in enumerate((10.0, 100.0, 102.0, 108.0))
+    ]
     assert Soak(stretches, 4, 1.0, STATS).memory_change == pytest.approx(6 / 102)
 
 
@@ -141,7 +144,7 @@ def test_the_daemons_own_threads_keep_the_time(monkeypatch: pytest.MonkeyPatch) 
     assert found.stats.state is SourceState.ENDED
     assert sum(found.apart.values()) > 10
     assert within_a_frame(found.apart) > 0.9
-    assert all(stretch.memory > 1 for stretch in found.stretches if stretch.looks)
+    assert all(stretch.memory > 1 for stretch in found.stretches if stretch.megabytes)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from tests.evaluation.test_soak import STATS
 pytest.importorskip("matplotlib")
 
 FOUND = Soak(
-    [Stretch(600.0 * i, 600.0, apart=Counter({20: 1}), looks=[(100.0, 2.0)]) for i in range(3)], 3, 1.0, STATS
+    [
+        Stretch(
+            600.0 * i, 600.0, apart=Counter({20: 1}), megabytes=array("f", [100.0]), lags=array("f", [2.0])
+        )
+        for i in range(3)
+    ],
+    3,
+    1.0,
+    STATS,
 )
 
 
