@@ -24,7 +24,7 @@ def draw(found: Soak, path: Path) -> None:
     memory, lag, clock = figure.subplots(3, 1, sharex=True)
     hours = [(one.start + one.seconds / 2) / 3600 for one in found.stretches]
     memory.plot(hours, [one.memory for one in found.stretches], "o-", label="resident memory")
-    memory.set(ylabel="MB", ylim=(0, None))
+    memory.set(ylabel="MB", ylim=(0, 1.2 * max(one.memory for one in found.stretches) or 1))
     lag.plot(hours, [one.lag for one in found.stretches], "o-", label="median")
     lag.plot(hours, [one.most_lag for one in found.stretches], ":", label="most")
     lag.set(ylabel="seconds of audio behind", ylim=(0, None))
