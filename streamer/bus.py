@@ -20,8 +20,8 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
-from streamer.events import ErrorEvent, Event
-from streamer.history import EventQueue, Filter, History, Item
+from streamer.events import Event
+from streamer.history import EventQueue, Filter, History, Item, history_lost
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +216,22 @@ class Bus:
 class Subscription:
     """One reader's place in the sequence. Everything here belongs to the event loop's thread."""
 
+    __slots__ = (
+        "_began",
+        "_bus",
+        "_closed",
+        "_delivered",
+        "_live",
+        "_position",
+        "_queue",
+        "_told",
+        "_wake",
+        "at_once",
+        "filter",
+        "idle",
+        "overflow",
+    )
+
     def __init__(self, bus: Bus, wanted: Filter, queue: int) -> None:
         self.filter = wanted
         self.overflow = asyncio.Event()
@@ -381,12 +397,3 @@ class Subscription:
         # `idle` falls at once, not when the reader's task gets its turn: drain looks at it in between.
         self.idle = False
         self._wake.set()
-
-
-def history_lost(why: str) -> ErrorEvent:
-    """The error that says which events a reader asked for cannot be had any more."""
-    return ErrorEvent(
-        code="history_lost",
-        message=f"Not everything since then can be had: {why}",
-        time=round(time.time(), 3),
-    )

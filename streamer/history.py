@@ -8,12 +8,13 @@ rather than lose one that is not droppable.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 
-from streamer.events import Event
+from streamer.events import ErrorEvent, Event
 
 OPT_IN = frozenset({"level"})
 """Types that a client gets only by naming them."""
@@ -129,3 +130,12 @@ class EventQueue:
         """Forget everything, without counting it."""
         self._firm.clear()
         self._loose.clear()
+
+
+def history_lost(why: str) -> ErrorEvent:
+    """The error that says which events a reader asked for cannot be had any more."""
+    return ErrorEvent(
+        code="history_lost",
+        message=f"Not everything since then can be had: {why}",
+        time=round(time.time(), 3),
+    )

@@ -109,8 +109,7 @@ class Connection:
         self._chosen = asyncio.Event()
         self._audio: PushedSource | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS)
-        if (send := sender(websocket)) is not None:
-            subscription.at_once = lambda items: send([item.text for item in items])
+        subscription.at_once = sender(websocket)
 
     async def run(self) -> Ending | None:
         """Serve until one side ends it. Returns how to close, None if the client is gone already."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from streamer.history import Item
 from streamer.server import native
 from streamer.server.transport import AT_ONCE, ClientProtocol, text_frame
 from tests.server.conftest import Daemon, final, running, until
@@ -42,13 +43,13 @@ async def mute_client() -> AsyncIterator[tuple[Daemon, ClientProtocol]]:
 
 async def test_no_more_is_written_at_once_than_a_client_has_room_for() -> None:
     async with mute_client() as (_, protocol):
-        texts = ["x" * 1000] * 10_000
-        sent = protocol.send_at_once(texts)
-        assert 0 < sent < len(texts)
+        items = [Item(final(number, text="x" * 1000)) for number in range(1000)]
+        sent = protocol.send_at_once(items)
+        assert 0 < sent < len(items)
         waiting = protocol.transport.get_write_buffer_size()
         high = protocol.transport.get_write_buffer_limits()[1]
-        assert high < waiting <= high + AT_ONCE + len(text_frame(texts[0]))
-        assert protocol.send_at_once(texts) == 0
+        assert high < waiting <= high + AT_ONCE + len(text_frame(items[0].text))
+        assert protocol.send_at_once(items) == 0
         assert protocol.transport.get_write_buffer_size() == waiting
 
 
@@ -59,6 +60,6 @@ async def test_nothing_is_written_once_a_connection_ends(how: str) -> None:
             protocol.hang_up(1001, "that is all")
         else:
             protocol.transport.abort()
-        assert protocol.send_at_once(["x"]) == 0
+        assert protocol.send_at_once([Item(final(0))]) == 0
         daemon.bus.publish(final(1))
         await until(lambda: daemon.bus.clients == 0)
