@@ -35,6 +35,9 @@ Backend = Literal["auto", "torch", "onnx"]
 VERDICTS = "backends.json"
 PACKAGES = ("onnxruntime", "torch", "numpy")
 
+LARGEST = 1 << 30
+"""Bytes of a checkpoint beyond which nothing is measured: to try both takes several times the memory."""
+
 Prompt = Callable[[Vocabulary], Sequence[int]]
 """The tokens that a decoder begins a text with."""
 
@@ -66,8 +69,13 @@ def choose(
     """
     if backend == "torch":
         return None
-    key = _key(config, threads) if backend == "auto" else ""
-    kept = _kept(key)
+    key, kept = "", None
+    if backend == "auto":
+        if sum(file.stat().st_size for file in _files(config.name)) > LARGEST:
+            log.info("torch computes: %s is too large to be tried; engine.backend may say onnx", config.name)
+            return None
+        key = _key(config, threads)
+        kept = _kept(key)
     if kept is not None and not kept.onnx:
         _tell(kept)
         return None
@@ -188,12 +196,21 @@ def _key(config: ModelConfig, threads: int) -> str:
 
 def _state(name: str) -> list[str]:
     """What changes with a model's files."""
+    stats = [(file, file.stat()) for file in _files(name)]
+    return [name, *(f"{file} {about.st_size} {about.st_mtime_ns}" for file, about in stats)]
+
+
+def _files(name: str) -> list[Path]:
+    """A model's, or a head's, as far as they are on this machine."""
     try:
         path = find_model(name)
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    except (ModelError, OSError):
-        return [name]
+    except ModelError:
+        from streamer.nn.official import find_official, whisper_cache
+
+        official = find_official(name)
+        path = whisper_cache() / official.file if official is not None else Path(name)
+    found = path.iterdir() if path.is_dir() else [path]
+    return sorted(file for file in found if file.is_file())
 
 
 def _version(package: str) -> str:

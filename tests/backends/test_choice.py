@@ -141,6 +141,17 @@ def test_what_needs_no_torch_is_told_apart_from_what_it_has_to_load(tmp_path: Pa
     assert without.writes
 
 
+def test_what_is_too_large_is_not_even_tried(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(choice, "LARGEST", 1000)
+    assert choose(asked(folder), "auto", 1) is None
+    assert "too large to be tried" in caplog.text
+    assert not cache.exists()
+    assert choose(asked(folder), "onnx", 1) is not None
+
+
 def test_what_is_no_whisper_is_torchs(folder: Path) -> None:
     assert isinstance(fit(ModelConfig(name="none-such")), str)
     assert isinstance(fit(asked(folder, emotion="some")), str)
