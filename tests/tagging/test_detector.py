@@ -160,8 +160,8 @@ def test_hysteresis() -> None:
     one = detector(confirm=1, hold=0.8, merge=0.0)
     assert len(one.push(0, HOP, [0.5, 0, 0])) == 1
     for i in range(1, 20):
-        assert one.push(max(0, i * HOP - WINDOW), (i + 1) * HOP, [0.26, 0, 0]) == []
-    (offset,) = one.push(16 * HOP, 21 * HOP, [0.24, 0, 0])
+        assert one.push(max(0, i * HOP - WINDOW), (i + 1) * HOP, [0.18, 0, 0]) == []
+    (offset,) = one.push(16 * HOP, 21 * HOP, [0.17, 0, 0])
     assert isinstance(offset, Offset)
 
 
