@@ -386,7 +386,7 @@ async def test_a_stalled_client_is_cut_off_and_a_healthy_one_notices_nothing(
                 await hear(healthy)
                 assert (await hear(healthy))["utterance"] == number
                 worst = max(worst, time.perf_counter() - began)
-            assert worst < 0.5
+            assert worst < 5  # a tenth of what it would take if it waited for the stalled one
             await until(lambda: daemon.bus.clients_disconnected == 1)
             assert daemon.bus.events_dropped > 10
             assert daemon.bus.clients == 1
