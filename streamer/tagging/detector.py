@@ -12,8 +12,8 @@ its threshold in several of them. Rules, for each label by itself:
   Never before the window's own start.
 - A *short* window (an utterance that has just begun hides what was before it) counts where it is above, and
   says nothing where it is not: heads are trained to judge more than that.
-- *Offset*: below for `hold` seconds, without those of short windows. After a sound ended it is still inside every window that
-  reaches back to it, for window - hop seconds, so the last window above says too much. The
+- *Offset*: below for `hold` seconds, without those of short windows. After a sound ended it is still inside
+  every window that reaches back to it, for window - hop seconds, so the last window above says too much. The
   sound was in that window and not in the next one: it ended in what the next no longer saw, before
   the next one's start, which is the last window's start + hop when they come regularly. Where silence
   follows (no windows are run over it) that start is the beginning of the silence. The end is never
