@@ -25,6 +25,9 @@ from torch import Tensor
 from streamer.errors import StreamerError
 from streamer.training.emotion.measures import measure
 
+LEAST_VARIANCE = 1e-6
+"""A sum of layers that varies less, for every clip is the same to them, tells nothing and is left as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeConfig:
@@ -95,7 +98,7 @@ class Probe:
     def logits(self, x: Tensor) -> Tensor:
         """(n, L, D) -> (n, labels)."""
         shares = self.mixture.softmax(0)
-        spread = (shares @ self.alike @ shares).sqrt()
+        spread = (shares @ self.alike @ shares).clamp_min(LEAST_VARIANCE).sqrt()
         return F.linear(torch.einsum("nld,l->nd", x, shares / spread), self.weight, self.bias)
 
     def loss(self, x: Tensor, y: Tensor, strength: float, evenness: float) -> Tensor:

@@ -68,6 +68,16 @@ def test_without_evenness_a_layer_takes_all_and_with_much_of_it_none_does() -> N
     assert even < 0.26
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_an_encoder_to_which_every_clip_is_the_same_tells_nothing(layers: int) -> None:
+    _, truth, fold = planted(0)
+    told, shares = cross_validate(
+        np.ones((len(truth), layers, 6), np.float32), truth, splits(fold), 3, ProbeConfig()
+    )
+    assert (told == truth).mean() < 0.5
+    np.testing.assert_allclose(shares, 1 / layers, atol=1e-5)
+
+
 def test_a_clips_answer_does_not_see_its_own_label() -> None:
     """Features that only name the clip: right guesses could only come from having learnt the test."""
     truth = np.random.default_rng(1).integers(0, 3, 60)
