@@ -26,7 +26,7 @@ from streamer.errors import StreamerError
 from streamer.training.emotion.measures import measure
 
 LEAST_VARIANCE = 1e-6
-"""A sum of layers that varies less, for every clip is the same to them, tells nothing and is left as it is."""
+"""A sum of layers that varies less, for every clip is the same to them, tells nothing and stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
