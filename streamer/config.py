@@ -118,7 +118,7 @@ class LiveConfig(Section):
     agree: Annotated[int, Field(ge=2)] = 2
     longest_lag: Annotated[float, Field(gt=0)] = 6.0
     """What was heard so many seconds ago becomes stable in any case."""
-    tail: Annotated[float, Field(ge=0)] = 0.4
+    tail: Annotated[float, Field(ge=0)] = 0.5
     """What was heard in the last so many seconds is not shown yet: it may be half a word."""
     step: float = 0.8
     """Seconds of new audio between two partials; a multiple of 0.4."""
