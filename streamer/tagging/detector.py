@@ -46,7 +46,7 @@ from streamer.timebase import to_samples
 HYSTERESIS = 0.35
 """Part of the threshold down to which a sound goes on.
 
-On mixtures with known ends the median error of the ends is least, and has no sign, from here on down.
+On mixtures with known ends it puts them nearer than 0.5 and 0.7 do, and costs no event and no duplicate.
 """
 
 SHORT = to_samples(1.6)
