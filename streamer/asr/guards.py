@@ -21,9 +21,9 @@ over 80 of these recordings and the noise; they leave none (1 without the tag he
 LibriSpeech stay, and of the decoder's 45 all but one, which was wrong.
 
 `speech` and `sound` were chosen on the bundled model with the sound head before its present one. In every
-utterance of half of AN4's test set and of held-out LibriSpeech speakers, sounds at 10 dB under them, that head
-gave speech 0.9 or more; in no text over 28 minutes of sounds more than 0.83. What that comes to on the other
-halves, and over an hour of other sounds with either head, is in docs/captions.md.
+utterance of half of AN4's test set and of held-out LibriSpeech speakers, sounds at 10 dB under them,
+that head gave speech 0.9 or more; in no text over 28 minutes of sounds more than 0.83.
+On the other halves, and over an hour of other sounds with either head: docs/captions.md.
 """
 
 from __future__ import annotations
