@@ -1,4 +1,7 @@
-"""Decoding of one encoding, token by token over a cache, as `whisper.decode`."""
+"""Decoding of one encoding, token by token over a cache, as `whisper.decode`.
+
+In numpy, whoever computes the network: what is chosen costs little, and most daemons need no torch for it.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from streamer.asr.attended import Follower
 from streamer.asr.beam import Beam, Choice
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.hotwords import TokenBias
-from streamer.asr.rules import Rules, loop_start
+from streamer.asr.rules import FORBIDDEN, Rules, log_softmax, loop_start
 from streamer.asr.tokenizer import Tokenizer
 from streamer.errors import ModelError
 
@@ -26,6 +28,8 @@ SEED = 0
 """Of what is drawn above temperature 0: the same audio gives the same text."""
 
 _DEFAULTS = DecodeOptions()
+
+Floats = NDArray[np.float32]
 
 
 class Sizes(Protocol):
@@ -61,16 +65,15 @@ class Writer(Protocol):
     def alignment_heads(self) -> Sequence[tuple[int, int]]:
         """(layer, head) pairs whose cross-attention follows the audio."""
 
-    def listen(self, states: Tensor) -> Any:
-        """A `Cache` for an encoding (1, T, D)."""
+    def listen(self, states: Any) -> Any:
+        """A `Cache` for an encoding (1, T, D), as its network gives it."""
 
-    def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
+    def step(self, tokens: NDArray[np.int64], cache: Any) -> tuple[Floats, Floats]:
         """Logits (rows, n, n_vocab) after tokens (rows, n); attention (rows, layers, heads, n, T)."""
 
 
-@torch.inference_mode()
 def detect_language(
-    model: Writer, states: Tensor, tokenizer: Tokenizer, cache: Cache | None = None
+    model: Writer, states: Any, tokenizer: Tokenizer, cache: Cache | None = None
 ) -> dict[str, float]:
     """Probability of every language for an encoding (1, T, D), from one decoder step.
 
@@ -81,16 +84,15 @@ def detect_language(
             "this model only knows English: set the language to 'en', or choose a multilingual model"
         )
     cache = cache or model.listen(states)
-    logits, _ = model.step(torch.tensor([[tokenizer.sot]], device=states.device), cache)
+    logits, _ = model.step(np.array([[tokenizer.sot]]), cache)
     cache.truncate(0)
-    probabilities = logits[0, 0, list(tokenizer.language_tokens)].softmax(-1).tolist()
+    probabilities = np.exp(log_softmax(logits[0, 0, list(tokenizer.language_tokens)])).tolist()
     return dict(zip(tokenizer.languages, probabilities, strict=True))
 
 
-@torch.inference_mode()
 def decode(
     model: Writer,
-    states: Tensor,
+    states: Any,
     tokenizer: Tokenizer,
     options: DecodeOptions = _DEFAULTS,
     bias: TokenBias | None = None,
@@ -119,14 +121,14 @@ def decode(
         timestamps=options.timestamps,
         latest_start=options.max_initial_timestamp or None,
     )
-    heads = torch.tensor(model.alignment_heads, device=states.device).T
+    heads = np.array(model.alignment_heads).T
 
-    logits, weights = model.step(torch.tensor([given], device=states.device), cache)
+    logits, weights = model.step(np.array([given]), cache)
     sot = len(before)
     first = len(given) - len(options.prefix)
-    no_speech = logits[0, sot].softmax(-1)[tokenizer.no_speech].item()
-    forced = logits[0, first - 1 : len(given) - 1].log_softmax(-1)
-    known = [forced[i, token].item() for i, token in enumerate(options.prefix)]
+    no_speech = float(np.exp(log_softmax(logits[0, sot])[tokenizer.no_speech]))
+    forced = logits[0, first - 1 : len(given) - 1]
+    known = [float(log_softmax(row)[token]) for row, token in zip(forced, options.prefix, strict=True)]
     begun = _Begun(
         model,
         tokenizer,
@@ -143,7 +145,7 @@ def decode(
     found = _follow(begun) if one_by_one else _search(begun)
 
     tokens = (*options.prefix, *found.tokens)
-    attention = torch.cat([begun.attention, *found.attention], dim=1)[:, : len(start) + len(tokens)]
+    attention = np.concatenate([begun.attention, *found.attention], axis=1)[:, : len(start) + len(tokens)]
     return Decoded(
         tokens=tokens,
         prefix_length=len(options.prefix),
@@ -153,7 +155,7 @@ def decode(
         no_speech_prob=no_speech,
         language=language,
         language_prob=certainty,
-        attention=attention.cpu().numpy(),
+        attention=attention,
         attention_start=len(start) - 1,
         reached_limit=found.end is None and not (found.lost or found.looped) and found.beyond is None,
         broke_loop=found.looped,
@@ -179,18 +181,17 @@ class _Begun:
     rules: Rules
     bias: TokenBias | None
     cache: Cache
-    heads: Tensor
+    heads: NDArray[np.int64]
     budget: int
-    logits: Tensor
-    attention: Tensor
+    logits: Floats
+    attention: Floats
 
-    def step(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def step(self, tokens: Sequence[int]) -> tuple[Floats, Floats]:
         """One token more in each row: logits (rows, n_vocab), attention (rows, alignment heads, 1, T)."""
-        given = torch.tensor(tokens, device=self.logits.device)[:, None]
-        logits, weights = self.model.step(given, self.cache)
+        logits, weights = self.model.step(np.array(tokens)[:, None], self.cache)
         return logits[:, -1], weights[:, self.heads[0], self.heads[1]]
 
-    def allowed(self, logits: Tensor, sampled: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def allowed(self, logits: Floats, sampled: Sequence[int]) -> tuple[Floats, Floats]:
         """Logits (n_vocab,) by the rules, and as what is expected would have them."""
         allowed = self.rules.apply(logits, list(sampled))
         if self.bias is None:
@@ -215,7 +216,7 @@ class _Sampled:
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    attention: list[Tensor] = field(default_factory=list)
+    attention: list[Floats] = field(default_factory=list)
     end: float | None = None
     looped: bool = False
     attended: list[int] = field(default_factory=list)
@@ -235,9 +236,9 @@ def _follow(begun: _Begun) -> _Sampled:
     found, follower = _Sampled(), None
     if options.frontier is not None:
         follower = Follower(options.frontier)
-        follower.begin(begun.attention[:, :-1].cpu().numpy(), bool(options.prefix))
+        follower.begin(begun.attention[:, :-1], bool(options.prefix))
         found.complete = False
-    chance = torch.Generator(begun.logits.device).manual_seed(SEED)
+    chance = np.random.default_rng(SEED)
     logits, attention = begun.logits, begun.attention
     while len(found.tokens) < begun.budget:
         if found.tokens:
@@ -246,10 +247,10 @@ def _follow(begun: _Begun) -> _Sampled:
             found.attention.append(attention)
         allowed, wanted = begun.allowed(logits[0], found.tokens)
         token = _choose(wanted, options.temperature, chance)
-        logprob = allowed.log_softmax(0)[token].item()
+        logprob = float(log_softmax(allowed)[token])
         frame, verdict = -1, ""
         if follower is not None:
-            frame, verdict = follower.choose(attention[:, -1:].cpu().numpy())
+            frame, verdict = follower.choose(attention[:, -1:])
         if token == end:
             found.end = logprob
             found.complete = verdict == "too new" if follower is not None else None
@@ -297,22 +298,24 @@ def _search(begun: _Begun) -> _Sampled:
     return found
 
 
-def _choices(begun: _Begun, logits: Tensor, sampled: Sequence[int]) -> list[Choice]:
+def _choices(begun: _Begun, logits: Floats, sampled: Sequence[int]) -> list[Choice]:
     """What a text may go on with: the best by what is expected."""
     allowed, wanted = begun.allowed(logits, sampled)
-    scores, logprobs = wanted.log_softmax(-1), allowed.log_softmax(-1)
-    best = scores.topk(begun.options.beam + 1)
-    return [
-        Choice(token, score, logprobs[token].item())
-        for score, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
+    scores, logprobs = log_softmax(wanted), log_softmax(allowed)
+    best = []
+    for _ in range(begun.options.beam + 1):  # a few times the largest is quicker than any sorting
+        token = int(scores.argmax())
+        best.append(Choice(token, float(scores[token]), float(logprobs[token])))
+        scores[token] = FORBIDDEN
+    return best
 
 
-def _choose(logits: Tensor, temperature: float, chance: torch.Generator) -> int:
+def _choose(logits: Floats, temperature: float, chance: np.random.Generator) -> int:
     """The likeliest token, or above temperature 0 one that is drawn."""
     if temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=chance))
+    shares = np.cumsum(np.exp(log_softmax(logits / temperature)), dtype=np.float64)
+    return int(np.searchsorted(shares, chance.random() * shares[-1], side="right"))
 
 
 def _prompt(

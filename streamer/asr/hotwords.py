@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamer.asr.tokenizer import Tokenizer
-
-if TYPE_CHECKING:  # torch is for whom it is needed
-    from torch import Tensor
 
 EXPECTED = -7.0
 """Natural logarithm of how likely an expected word is at least, whatever a word model says: 1 in 1100."""
@@ -104,17 +103,15 @@ class TokenBias:
                         self._next.setdefault(tuple(tokens[:i]), set()).add(tokens[i])
         self._longest = max(map(len, self._next))
 
-    def apply(self, logits: Tensor, said: Sequence[int]) -> Tensor:
+    def apply(self, logits: NDArray[np.float32], said: Sequence[int]) -> NDArray[np.float32]:
         """Logits (n_vocab,) of the token after `said`, with what is expected raised."""
-        import torch
-
         more: dict[int, float] = dict.fromkeys(
             self._next[()] if said else self._first | self._next[()], BEGIN
         )
         for length in range(1, min(self._longest, len(said)) + 1):
             more |= dict.fromkeys(self._next.get(tuple(said[-length:]), ()), GO_ON)
-        raised = logits.clone()
-        raised[list(more)] += self._boost * torch.tensor(list(more.values()), device=logits.device)
+        raised = logits.copy()
+        raised[list(more)] += np.float32(self._boost) * np.array(list(more.values()), np.float32)
         return raised
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from streamer.asr.tokenizer import Tokenizer
 from streamer.timebase import FRAMES_PER_SECOND
+
+Floats = NDArray[np.float32]
 
 FORBIDDEN = float("-inf")
 LOOP_TOKENS = 16
@@ -36,6 +38,13 @@ def suppressed(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(chosen | {tokenizer.sot_lm, tokenizer.no_speech}))
 
 
+def log_softmax(logits: Floats) -> Floats:
+    """Log-probabilities (n_vocab,) of logits; what is forbidden stays so."""
+    shifted = logits - logits.max()
+    out: Floats = shifted - np.log(np.exp(shifted).sum())
+    return out
+
+
 class Rules:
     """The rules of one decode. `apply` turns logits into those of the allowed tokens."""
 
@@ -51,11 +60,11 @@ class Rules:
         self._eot = tokenizer.eot
         self._begin = tokenizer.timestamp_begin
         self._timestamps = timestamps
-        always = torch.zeros(tokenizer.n_vocab)
+        always = np.zeros(tokenizer.n_vocab, np.float32)
         always[list(suppressed(tokenizer, suppress_tokens))] = FORBIDDEN
         if timestamps:
             always[tokenizer.no_timestamps] = FORBIDDEN
-        first = always.clone()
+        first = always.copy()
         if suppress_blank:
             first[[*tokenizer.encode(" "), tokenizer.eot]] = FORBIDDEN
         if timestamps:
@@ -64,19 +73,19 @@ class Rules:
                 first[self._begin + round(latest_start * FRAMES_PER_SECOND) + 1 :] = FORBIDDEN
         self._always, self._first = always, first
 
-    def apply(self, logits: Tensor, sampled: Sequence[int]) -> Tensor:
+    def apply(self, logits: Floats, sampled: Sequence[int]) -> Floats:
         """Logits (n_vocab,) of the next token, masked. `sampled`: what this decode chose so far."""
-        masked = logits + (self._always if sampled else self._first).to(logits.device)
+        masked: Floats = logits + (self._always if sampled else self._first)
         if not self._timestamps:
             return masked
         if sampled:
             self._keep_order(masked, sampled)
         # A timestamp wins where all of them together are likelier than any one piece of text.
-        if masked[self._begin :].logsumexp(0) > masked[: self._begin].max():
+        if np.logaddexp.reduce(masked[self._begin :]) > masked[: self._begin].max():
             masked[: self._begin] = FORBIDDEN
         return masked
 
-    def _keep_order(self, masked: Tensor, sampled: Sequence[int]) -> None:
+    def _keep_order(self, masked: Floats, sampled: Sequence[int]) -> None:
         """Timestamps come in pairs, except before the end, and never go back; a segment is not empty."""
         begin = self._begin
         last = sampled[-1] >= begin

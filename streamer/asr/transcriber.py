@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.asr.ctc import ctc_words, decode_ctc
 from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.decoder import Writer, decode
 from streamer.asr.fallback import decode_again
 from streamer.asr.hotwords import Hotwords, TokenBias
 from streamer.asr.ngram import AnyWords, WordModel, Words
@@ -26,7 +27,6 @@ from streamer.errors import ConfigError
 from streamer.nn.definition import CtcInfo, ModelInfo, WordsInfo
 
 if TYPE_CHECKING:  # torch is for whom it is needed
-    from streamer.asr.decoder import Writer
     from streamer.backends.stored import StoredModel
     from streamer.nn.checkpoint import LoadedModel
     from streamer.nn.speech_checkpoint import LoadedSpeech
@@ -81,13 +81,8 @@ class DecoderTranscriber:
         self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber. The decoder needs no frames of its prefix, it only hands them on."""
-        import torch
-
-        from streamer.asr.decoder import decode
-
-        heard = torch.as_tensor(states)
         decoded = decode_again(
-            lambda one: decode(self._model, heard, self._tokenizer, one, self._bias), options
+            lambda one: decode(self._model, states, self._tokenizer, one, self._bias), options
         )
         if options.ended:
             return Transcript(decoded, word_times(decoded, self._tokenizer, frames))

@@ -1,20 +1,16 @@
-"""A decoder in ONNX Runtime. What it says is torch's to read, as a decoder's in torch is."""
+"""A decoder in ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamer.backends import decoder_graphs
-from streamer.backends.base import Floats
+from streamer.backends.base import Floats, Tokens
 from streamer.backends.graphs import Layers
 from streamer.backends.session import session
 from streamer.nn.definition import ModelInfo
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class OnnxCache:
@@ -45,23 +41,21 @@ class OnnxDecoder:
         self._heard = [output.name for output in self._hearing.get_outputs()]
         self._said = [output.name for output in self._step.get_outputs()]
 
-    def listen(self, states: Tensor) -> OnnxCache:
+    def listen(self, states: Floats) -> OnnxCache:
         """What the decoder needs of an encoding (1, T, D), before the first token."""
-        heard = self._hearing.run(self._heard, {"states": states.numpy()})
+        heard = self._hearing.run(self._heard, {"states": states})
         each = self.dims.n_text_state // self.dims.n_text_head
         none = np.empty((1, self.dims.n_text_head, 0, each), np.float32)
         own = {f"{kind}{i}": none for i in range(self.dims.n_text_layer) for kind in "kv"}
         return OnnxCache(dict(zip(self._heard, heard, strict=True)), own)
 
-    def step(self, tokens: Tensor, cache: OnnxCache) -> tuple[Tensor, Tensor]:
+    def step(self, tokens: Tokens, cache: OnnxCache) -> tuple[Floats, Floats]:
         """See `nn.whisper.TextDecoder.step`. Raises ValueError for more tokens than there is room for."""
-        import torch
-
         length = cache.length + tokens.shape[1]
         if length > self.dims.n_text_ctx:
             raise ValueError(f"at most {self.dims.n_text_ctx} tokens, found {length}")
-        feeds = {"tokens": tokens.numpy(), "first": np.array([cache.length]), **cache.heard, **cache.own}
+        feeds = {"tokens": tokens, "first": np.array([cache.length]), **cache.heard, **cache.own}
         said = dict(zip(self._said, self._step.run(self._said, feeds), strict=True))
         cache.own = {name: said[f"new_{name}"] for name in cache.own}
         cache.length = length
-        return torch.from_numpy(said["logits"]), torch.from_numpy(said["weights"])
+        return said["logits"], said["weights"]

@@ -121,17 +121,15 @@ def _say(
     scores = network.tags([encoded.layers[0]]) if encoded.layers is not None else np.empty(0, np.float32)
     if prompt is None:
         return _Said(np.exp(network.ctc(encoded.states)), scores, [])
-    import torch
-
-    with torch.inference_mode():
-        writer, given = network.writer, list(prompt)
-        assert writer is not None
-        cache = writer.listen(torch.as_tensor(encoded.states))
-        rows: list[Floats] = []
-        written: list[int] = []
-        for i in range(TOKENS):
-            logits, _ = writer.step(torch.tensor([given]), cache)
-            rows.append(logits[0, -1].float().softmax(-1).numpy())
-            given = [tokens[i] if i < len(tokens) else int(rows[-1].argmax())]
-            written += given
+    writer, given = network.writer, list(prompt)
+    assert writer is not None
+    cache = writer.listen(encoded.states)
+    rows: list[Floats] = []
+    written: list[int] = []
+    for i in range(TOKENS):
+        logits, _ = writer.step(np.array([given]), cache)
+        likely = np.exp(logits[0, -1] - logits[0, -1].max())
+        rows.append(likely / likely.sum())
+        given = [tokens[i] if i < len(tokens) else int(rows[-1].argmax())]
+        written += given
     return _Said(np.stack(rows), scores, written)

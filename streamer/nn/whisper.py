@@ -14,8 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamer.timebase import POOL
@@ -289,13 +291,19 @@ class Whisper(nn.Module):
         """The precision it computes in."""
         return self.encoder.conv1.weight.dtype
 
+    @torch.inference_mode()
     def listen(self, states: Tensor) -> DecoderCache:
         """What the decoder needs of encodings (B, T, n_audio_state), before the first token."""
         return DecoderCache(self.decoder, states)
 
-    def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, Tensor]:
-        """See `TextDecoder.step`."""
-        return self.decoder.step(tokens, cache)
+    @torch.inference_mode()
+    def step(
+        self, tokens: NDArray[np.int64], cache: DecoderCache
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `TextDecoder.step`; arrays for whoever chooses among the tokens (`asr.decoder.Writer`)."""
+        given = torch.from_numpy(tokens).to(self.decoder.positional_embedding.device)
+        logits, weights = self.decoder.step(given, cache)
+        return logits.cpu().numpy(), weights.cpu().numpy()
 
     def encode(self, mel: Tensor, pooled: bool = False) -> Encoding:
         """One pass over (B, n_mels, 2·T) log-mel frames."""

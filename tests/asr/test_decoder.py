@@ -145,7 +145,7 @@ def test_a_loop_in_a_beam_is_left(pairs):
 
     class Always:
         def apply(self, logits, tokens):
-            wanted = logits.clone()
+            wanted = logits.copy()
             wanted[2000] += 20
             return wanted
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
 
 from streamer.asr.hotwords import BEGIN, GO_ON, LETTER, Hotwords, TokenBias, spellings
 from tests.tiny import tiny_tokenizer
@@ -49,9 +49,9 @@ def test_the_beginning_of_a_word_counts_where_it_may_come() -> None:
 
 
 def raised(said: str, phrases: list[str]) -> dict[str, float]:
-    logits = torch.zeros(TOKENIZER.n_vocab)
+    logits = np.zeros(TOKENIZER.n_vocab, np.float32)
     more = TokenBias(phrases, TOKENIZER).apply(logits, TOKENIZER.encode(said)) - logits
-    return {TOKENIZER.decode([int(i)]): float(more[i]) for i in more.nonzero()}
+    return {TOKENIZER.decode([int(i)]): float(more[i]) for i in np.flatnonzero(more)}
 
 
 def test_what_begins_a_phrase_is_raised_a_little_and_what_goes_on_more() -> None:
@@ -64,8 +64,8 @@ def test_what_begins_a_phrase_is_raised_a_little_and_what_goes_on_more() -> None
 
 
 def test_what_no_rule_allows_stays_forbidden() -> None:
-    logits = torch.full((TOKENIZER.n_vocab,), -torch.inf)
-    assert bool((TokenBias(["kite"], TOKENIZER).apply(logits, ()) == -torch.inf).all())
+    logits = np.full(TOKENIZER.n_vocab, -np.inf, np.float32)
+    assert bool((TokenBias(["kite"], TOKENIZER).apply(logits, ()) == -np.inf).all())
 
 
 def test_phrases_are_looked_for_as_other_models_write_them() -> None:
