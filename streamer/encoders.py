@@ -99,9 +99,9 @@ def load_encoder(
 ) -> Encoder:
     """The encoder of a model by name, Hugging Face id or path, of any family, or a Whisper's in a bare file.
 
-    context: what a Whisper's audio is padded to: nothing (short), 30 s (full), or (auto) as the daemon runs
-    it; a bare encoder then counts as short. precision: what a Whisper computes in. Raises ModelError where
-    there is none, CheckpointError where it is not what it should be.
+    context: what a Whisper's audio is padded to: nothing but its margin (short), 30 s (full), or (auto) as
+    the daemon runs it; a bare encoder then counts as short. precision: what a Whisper computes in. Raises
+    ModelError where there is none, CheckpointError where it is not what it should be.
     """
     path = locate(name_or_path)
     if path.is_dir() and is_speech(path):
@@ -115,7 +115,7 @@ def load_encoder(
             identity=weights_digest(encoder, f"normalise {encoder.normalise}"),
         )
     if is_bare(path):
-        return _whisper(bare_name(path), read_encoder(path).eval(), context != "full", precision)
+        return _whisper(bare_name(path), read_encoder(path).eval(), context != "full", 0, precision)
     if path.is_file() and is_wav2vec(path):
         wav2vec = load_wav2vec(path)
         return Encoder(
@@ -129,15 +129,16 @@ def load_encoder(
         )
     model = load(path)
     short = model.short_context if context == "auto" else context == "short"
-    return _whisper(model.name, model.model.encoder, short, precision)
+    return _whisper(model.name, model.model.encoder, short, model.info.context.samples, precision)
 
 
-def _whisper(name: str, encoder: AudioEncoder, short: bool, precision: torch.dtype) -> Encoder:
-    identity = weights_digest(encoder, f"short {short}, {precision}")
+def _whisper(name: str, encoder: AudioEncoder, short: bool, margin: int, precision: torch.dtype) -> Encoder:
+    padded = f"short {short}, margin {margin}" if margin else f"short {short}"
+    identity = weights_digest(encoder, f"{padded}, {precision}")
     encoder.to(precision)
     return Encoder(
         name,
-        lambda samples: _whisper_frames(encoder, short, samples),
+        lambda samples: _whisper_frames(encoder, short, margin, samples),
         len(encoder.blocks),
         identity=identity,
     )
@@ -152,9 +153,9 @@ def pooled(frames: Frames, pool: Literal["none", "mean"] | int) -> NDArray[np.fl
     return frames.tokens(pool)[0].numpy()
 
 
-def _whisper_frames(encoder: AudioEncoder, short: bool, samples: Samples) -> Frames:
+def _whisper_frames(encoder: AudioEncoder, short: bool, margin: int, samples: Samples) -> Frames:
     """Every block's output before the final norm, of as many frames as the audio has."""
-    length = ceil_to(len(samples), FRAME) if short else FULL_CONTEXT
+    length = min(ceil_to(len(samples) + margin, FRAME), FULL_CONTEXT) if short else FULL_CONTEXT
     mel = log_mel(np.pad(samples, (0, length - len(samples))), encoder.conv1.in_channels)
     seen: list[Tensor] = []
 

@@ -40,6 +40,19 @@ def test_whisper_gives_what_its_heads_read(tmp_path: Path) -> None:
         torch.testing.assert_close(model.encoder.ln_post(frames.layers[:, -1]), expected.states)
 
 
+def test_a_measured_margin_is_kept(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "noise")
+    plain, samples = load_encoder(folder), noise(2 * 6400)
+    definition = folder / "model.toml"
+    definition.write_text(definition.read_text().replace("margin = 0.0", "margin = 1.2"))
+    measured = load_encoder(folder)
+    padded = plain.layers(np.pad(samples, (0, 3 * 6400))).layers[:, :, :40]
+    torch.testing.assert_close(measured.layers(samples).layers, padded)
+    assert not torch.allclose(plain.layers(samples).layers, padded)
+    assert measured.identity != plain.identity
+    assert measured.layers(noise(480000)).lengths == (1500,)
+
+
 def test_wav2vec2_and_wav2vec(tmp_path: Path) -> None:
     save_speech(tmp_path / "w2v2", kind="Model")
     checkpoint(tmp_path / "wav2vec.pt", SMALL)

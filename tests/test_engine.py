@@ -67,6 +67,32 @@ def test_only_models_made_for_it_get_short_contexts() -> None:
     assert [r.scores.shape for r in results] == [(0, len(LABELS)), (1, len(LABELS))]
 
 
+@given(st.integers(1, FULL_CONTEXT), st.integers(0, FULL_CONTEXT))
+def test_a_margin_is_room_behind_the_samples(samples: int, margin: int) -> None:
+    length = context_for(samples, short=True, margin=margin)
+    assert length == FULL_CONTEXT or length >= samples + margin
+    assert length == context_for(min(samples + margin, FULL_CONTEXT), short=True)
+    assert context_for(samples, short=False, margin=margin) == FULL_CONTEXT
+
+
+def test_a_margin_that_was_measured_makes_a_pass_cheaper() -> None:
+    """What the encoder really sees: 30 s of a stock checkpoint, audio and margin of one that has earned it."""
+
+    def frames(context: ContextInfo) -> int:
+        model = tiny_model()
+        model = replace(model, info=model.info.model_copy(update={"context": context}))
+        seen: list[int] = []
+        model.model.encoder.register_forward_hook(lambda *told: seen.append(told[2].states.shape[1]))
+        Engine(model, tiny_tokenizer()).run([Request(noise(2.4), ENGLISH)])
+        (count,) = seen
+        return count
+
+    second = SAMPLE_RATE // FRAME
+    assert frames(ContextInfo()) == 30 * second
+    assert frames(ContextInfo(short=True, margin=1.6)) == 4 * second
+    assert frames(ContextInfo(short=True)) == 2.4 * second
+
+
 # A batch.
 
 

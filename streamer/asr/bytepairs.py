@@ -23,8 +23,8 @@ def byte_alphabet() -> dict[str, int]:
 
 
 def write_ranks(path: Path, ranks: Sequence[bytes]) -> None:
-    """Write pieces in rank order: one line of base64 and rank a piece."""
-    lines = (f"{base64.b64encode(piece).decode()} {rank}\n" for rank, piece in enumerate(ranks))
+    """Write pieces in rank order: one line of base64 and rank a piece, the empty one as `=`."""
+    lines = (f"{base64.b64encode(piece).decode() or '='} {rank}\n" for rank, piece in enumerate(ranks))
     path.write_text("".join(lines), encoding="ascii")
 
 

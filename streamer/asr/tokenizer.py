@@ -120,6 +120,11 @@ class Tokenizer:
         english_only = tokenizer.n_vocab < _FIRST_MULTILINGUAL and len(languages) >= 99
         return cls(tokenizer.encoding, () if english_only else languages)
 
+    @property
+    def pieces(self) -> list[bytes]:
+        """Every piece of text in the order of ids, as `bytepairs.write_ranks` keeps them."""
+        return [self.encoding.decode_single_token_bytes(i) for i in range(self.eot)]
+
     @cached_property
     def n_vocab(self) -> int:
         """How many tokens there are."""
@@ -290,13 +295,22 @@ def load_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     if vocabulary.kind == "hugging-face":
         tokenizer = Tokenizer.from_hugging_face(vocabulary.path)
     else:
-        tokenizer = Tokenizer.from_ranks_file(vocabulary.path, vocabulary.languages)
+        tokenizer = _from_ranks_file(vocabulary, vocabulary.path)
     if tokenizer.n_vocab != vocabulary.n_vocab:
         raise CheckpointError(
             f"expected the vocabulary in {vocabulary.path} to have the model's {vocabulary.n_vocab} tokens, "
             f"found {tokenizer.n_vocab}: take the files of one model"
         )
     return tokenizer
+
+
+def _from_ranks_file(vocabulary: Vocabulary, path: Path) -> Tokenizer:
+    """With tokens for languages that nobody may ask for where an English-only Whisper has them."""
+    ranks = read_ranks(path)
+    unused = vocabulary.n_vocab - len(ranks) - len(_specials(()))
+    if vocabulary.languages or not 0 < unused <= len(LANGUAGES):
+        return Tokenizer.from_ranks(ranks, vocabulary.languages, path.name)
+    return Tokenizer(_encoding(ranks, LANGUAGES[:unused], path.name))
 
 
 def _encoding(ranks: Mapping[bytes, int], languages: Sequence[str], name: str) -> tiktoken.Encoding:

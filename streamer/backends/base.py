@@ -69,6 +69,9 @@ class Network(Protocol):
         """(T, 1 + pieces) log-probabilities of one window's states (1, T, D), blank first."""
 
 
-def context_for(samples: int, short: bool) -> int:
-    """Samples that a window of so many is padded to; `short`: the model was trained for short contexts."""
-    return min(max(ceil_to(samples, BUCKET), SHORTEST), FULL_CONTEXT) if short else FULL_CONTEXT
+def context_for(samples: int, short: bool, margin: int = 0) -> int:
+    """Samples that a window of so many is padded to.
+
+    short: the model may be given short contexts. margin: samples of silence that it needs behind the window.
+    """
+    return min(max(ceil_to(samples + margin, BUCKET), SHORTEST), FULL_CONTEXT) if short else FULL_CONTEXT

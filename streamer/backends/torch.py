@@ -62,7 +62,7 @@ class WhisperNetwork(_Heads):
     def __init__(self, model: LoadedModel, dtype: torch.dtype) -> None:
         self._whisper = model.model.to(dtype).eval()
         super().__init__(model, dtype)
-        self._short, self._emotion = model.short_context, model.emotion
+        self._context, self._emotion = model.info.context, model.emotion
 
     @property
     def writer(self) -> Whisper:
@@ -70,8 +70,8 @@ class WhisperNetwork(_Heads):
         return self._whisper
 
     def context(self, samples: int) -> int:
-        """See Network. A checkpoint that was never trained on short contexts needs its full one."""
-        return context_for(samples, self._short)
+        """See Network. A checkpoint that was never measured on short contexts gets its full one."""
+        return context_for(samples, self._context.short, self._context.samples)
 
     def frames(self, samples: int) -> int:
         """See Network."""

@@ -138,7 +138,7 @@ def _read(model: LoadedModel, tokenizer: Tokenizer, one: Spoken) -> tuple[NDArra
     And for each word the row that chose its first token.
     """
     whisper = model.model
-    length = context_for(len(one.samples), model.short_context)
+    length = context_for(len(one.samples), model.short_context, model.info.context.samples)
     if len(one.samples) > length:
         raise StreamerError(
             f"expected at most {length / SAMPLE_RATE:g} s of speech at once, found "

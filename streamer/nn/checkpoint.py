@@ -44,7 +44,14 @@ from streamer.nn.definition import (
 )
 from streamer.nn.emotion import EmotionHead
 from streamer.nn.fill import fill
-from streamer.nn.head_checkpoint import LoadedHead, build_head, check_encoder, described, load_head
+from streamer.nn.head_checkpoint import (
+    LoadedHead,
+    build_head,
+    check_encoder,
+    described,
+    fingerprint,
+    load_head,
+)
 from streamer.nn.heads import CtcHead, Head
 from streamer.nn.official import find_official, whisper_cache
 from streamer.nn.quantise import STORE, dequantise
@@ -144,6 +151,12 @@ def load_own(directory: Path) -> LoadedModel:
     dims = info.dims.whisper()
     whisper.setdefault(_POSITIONS, sinusoids(dims.n_audio_ctx, dims.n_audio_state))
     model = fill(lambda: Whisper(dims, list(info.alignment_heads)), whisper, path, advice)
+    if info.context.encoder and info.context.encoder != fingerprint(model.encoder):
+        raise CheckpointError(
+            f"{directory}: [context] in {FILE} allows short contexts that were measured with another "
+            f"encoder than the one in {WEIGHTS}. Measure this one with `streamer train context`, or take "
+            "that table out"
+        )
     for part, said in (("tags", info.tags), ("ctc", info.ctc)):
         if parts[part] and said is None:
             raise CheckpointError(f"{path} holds tensors '{part}.', but {FILE} has no [{part}]. {advice}")

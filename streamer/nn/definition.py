@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from streamer.errors import CheckpointError
 from streamer.labels import Label
 from streamer.resources import HEAD_FILE
+from streamer.timebase import to_samples
 
 if TYPE_CHECKING:  # a definition is read without torch
     from streamer.nn.whisper import WhisperDims
@@ -99,7 +100,25 @@ class ContextInfo(_Part):
     """[context]: how much audio the encoder wants."""
 
     short: bool = False
-    """Whether it was trained on contexts shorter than its full one; if not, audio is padded to 30 s."""
+    """Whether it may be given less than its full context; if not, audio is padded to 30 s.
+
+    True for what was trained on contexts of every length, and where a margin was measured.
+    """
+    margin: Annotated[float, Field(ge=0, le=30)] = 0.0
+    """Seconds of silence that its audio needs behind it at least, by measurement."""
+    encoder: str = ""
+    """The fingerprint of the weights that were measured; empty for what was trained so from the start."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ContextInfo:
+        if not self.short and (self.margin or self.encoder):
+            raise ValueError("margin and encoder say what short = true was measured on; found short = false")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """The margin in samples."""
+        return to_samples(self.margin)
 
 
 class TagsInfo(_Part):

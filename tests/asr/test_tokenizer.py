@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.asr.bytepairs import byte_alphabet
-from streamer.asr.tokenizer import Tokenizer
+from streamer.asr.bytepairs import byte_alphabet, write_ranks
+from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.errors import CheckpointError, ModelError
+from streamer.nn.definition import Vocabulary
 
 whisper_tokenizer = pytest.importorskip("whisper.tokenizer")
 
@@ -132,3 +133,13 @@ def test_bad_vocabularies_are_named(tmp_path):
         Tokenizer.from_ranks_file(tmp_path / "vocab.tiktoken")
     with pytest.raises(ModelError, match=r"vocab.tiktoken"):
         Tokenizer.official(1234)
+
+
+@pytest.mark.parametrize("n_vocab", [51864, 51865, 51866])
+def test_official_vocabularies_as_rank_files_are_the_same(tmp_path, n_vocab):
+    official = Tokenizer.official(n_vocab)
+    write_ranks(tmp_path / "ranks", official.pieces)
+    own = load_tokenizer(Vocabulary("ranks", tmp_path / "ranks", n_vocab, official.languages))
+    assert own.languages == official.languages
+    assert own.encoding._special_tokens == official.encoding._special_tokens
+    assert own.encoding._mergeable_ranks == official.encoding._mergeable_ranks

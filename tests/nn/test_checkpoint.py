@@ -11,6 +11,7 @@ from streamer.errors import CheckpointError, ModelError
 from streamer.labels import Label
 from streamer.nn.checkpoint import load, save
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo
+from streamer.nn.head_checkpoint import fingerprint
 from streamer.nn.heads import CtcHead, TimeLayerTransformer
 from streamer.nn.official import official_models
 from streamer.nn.whisper import Whisper, WhisperDims
@@ -308,3 +309,15 @@ def test_ids_on_the_hub_fail_clearly_offline(tmp_path, monkeypatch):
 
 def test_dims_round_trip():
     assert asdict(Dims.of(OWN).whisper()) == asdict(OWN)
+
+
+def test_short_contexts_that_another_encoder_earned_are_refused(tmp_path):
+    model, _, _ = write_own(tmp_path / "small", "fp16")
+    path = tmp_path / "small" / "model.toml"
+    plain = path.read_text()
+    told = plain.replace("margin = 0.0", "margin = 0.8")
+    path.write_text(told.replace('encoder = ""', f'encoder = "{fingerprint(model.encoder)}"'))
+    assert load(tmp_path / "small").info.context.margin == 0.8
+    path.write_text(told.replace('encoder = ""', f'encoder = "{fingerprint(Whisper(OWN).encoder)}"'))
+    with pytest.raises(CheckpointError, match="measured with another encoder"):
+        load(tmp_path / "small")

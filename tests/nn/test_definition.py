@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from streamer.errors import CheckpointError
 from streamer.nn.definition import (
+    ContextInfo,
     Dims,
     EncoderInfo,
     HeadInfo,
@@ -31,6 +32,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, text, scores, heads):
         description=text,
         dims=Dims(**TINY),
         alignment_heads=tuple(heads),
+        context=ContextInfo(short=True, margin=0.8, encoder="sha256:00"),
         tags=TagsInfo(width=96, thresholds={text: 0.25, "Dog, wild": 0.5}),
         scores=scores,
     )
@@ -70,3 +72,12 @@ def test_mistakes_name_file_and_key(tmp_path, change, message):
 def test_sizes_must_fit():
     with pytest.raises(ValueError, match="multiple of n_text_head"):
         Dims(**{**TINY, "n_text_head": 5})
+
+
+@pytest.mark.parametrize("told", [{"margin": 0.8}, {"encoder": "sha256:00"}])
+def test_a_margin_is_of_a_model_that_may_be_given_short_contexts(tmp_path, told):
+    info = ModelInfo(name="x", dims=Dims(**TINY))
+    context = info.context.model_copy(update=told)
+    (tmp_path / "model.toml").write_text(to_toml(info.model_copy(update={"context": context})))
+    with pytest.raises(CheckpointError, match="found short = false"):
+        read_info(tmp_path)

@@ -35,7 +35,8 @@ class FrozenEncoder:
 
     info: what a head remembers of it. short: whether it gets contexts of the window's length; if not,
     windows are padded to 30 s, as the daemon does for Whispers that were never trained on less. passes
-    counts the windows encoded. identity: changes with anything that its features depend on.
+    counts the windows encoded. identity: changes with anything that its features depend on. margin: samples
+    of silence behind short ones.
     """
 
     info: EncoderInfo
@@ -43,6 +44,7 @@ class FrozenEncoder:
     short: bool
     identity: str
     passes: int = field(default=0)
+    margin: int = 0
 
     @torch.inference_mode()
     def features(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float16]:
@@ -51,7 +53,7 @@ class FrozenEncoder:
         if not isinstance(self.module, AudioEncoder):
             self.passes += len(windows)
             return _stored(self.module(windows).tokens(), length)
-        padding = context_for(length, self.short) - length
+        padding = context_for(length, self.short, self.margin) - length
         bands = self.module.conv1.in_channels
         mel = np.stack([log_mel(np.pad(one, (0, padding)), bands) for one in windows])
         weight = self.module.conv1.weight
@@ -80,7 +82,7 @@ def load_encoder(
     precision: auto, fp32 or bf16. context: auto (as the daemon runs it), short or full. device: auto or one
     of torch's. Raises ModelError.
     """
-    path = Path(name_or_path).expanduser()
+    path, margin = Path(name_or_path).expanduser(), 0
     if is_bare(path):
         encoder = read_encoder(path)
         info = _info(bare_name(path), encoder)
@@ -93,8 +95,9 @@ def load_encoder(
     else:
         loaded = load(name_or_path)
         encoder, short = loaded.model.encoder, loaded.short_context
-        info = encoder_info(loaded.name, loaded.model)
-    return freeze(encoder, info, short if context == "auto" else context == "short", precision, device)
+        info, margin = encoder_info(loaded.name, loaded.model), loaded.info.context.samples
+    short = short if context == "auto" else context == "short"
+    return freeze(encoder, info, short, precision, device, margin)
 
 
 def of_whisper(whisper: Whisper, name: str, short: bool, precision: str = "auto") -> FrozenEncoder:
@@ -110,13 +113,15 @@ def freeze(
     short: bool,
     precision: str,
     device: str,
+    margin: int = 0,
 ) -> FrozenEncoder:
     """Put an encoder where and into the precision in which it shall compute."""
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     dtype = choose_precision(ModelConfig.model_validate({"precision": precision}))
-    identity = weights_digest(encoder, f"{short}|{dtype}|{where.partition(':')[0]}")
+    padded = f"{short}|{margin}" if margin else f"{short}"  # what was cached before there were margins stays
+    identity = weights_digest(encoder, f"{padded}|{dtype}|{where.partition(':')[0]}")
     module = encoder.to(where, dtype).eval().requires_grad_(False)
-    return FrozenEncoder(info, module, short, identity)
+    return FrozenEncoder(info, module, short, identity, margin=margin)
 
 
 def _info(name: str, encoder: AudioEncoder) -> EncoderInfo:

@@ -56,6 +56,18 @@ def test_a_checkpoint_for_full_contexts_gets_30_seconds() -> None:
     np.testing.assert_array_equal(encoder.features([samples]), wanted[:, :, :5].half().numpy())
 
 
+def test_a_measured_margin_is_behind_every_window(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "own")
+    definition = folder / "model.toml"
+    plain = load_encoder(folder, "fp32")
+    definition.write_text(definition.read_text().replace("margin = 0.0", "margin = 0.8"))
+    measured = load_encoder(folder, "fp32")
+    (samples,) = windows(6, 1)
+    padded = plain.features([np.pad(samples, (0, 2 * TOKEN))])[:, :, :6]
+    np.testing.assert_array_equal(measured.features([samples]), padded)
+    assert measured.identity != plain.identity
+
+
 def test_identity_is_of_weights_precision_and_context() -> None:
     def of(seed: int = 0, short: bool = True, precision: str = "fp32") -> FrozenEncoder:
         return of_whisper(tiny_model(seed).model, "tiny", short, precision)
