@@ -1,30 +1,31 @@
 """Which backend computes: what the settings say, or what was quicker here with this model.
 
-A verdict is kept in the user's cache, under a key of all that it depends on: the model's files, the versions
-of what computes, the processor, the number of threads.
+What needs torch for a moment, measuring and reading other people's checkpoints, is done once, by a second
+Python. Its verdict is kept in the user's cache, and so are the model's graphs (`backends.kept`): later starts
+need neither torch nor the checkpoint.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from streamer.backends.graphs import HEADS, VERSION
+from streamer.backends import state
+from streamer.backends.child import in_child
+from streamer.backends.graphs import HEADS
+from streamer.backends.kept import Kept, find, keep
 from streamer.backends.stored import StoredModel, Weights, read_stored
 from streamer.backends.verdict import Verdict, measure
 from streamer.config import ModelConfig
 from streamer.errors import ModelError
 from streamer.nn.definition import FILE, Vocabulary
-from streamer.resources import find_model, user_cache_dir
+from streamer.resources import find_head, find_model, user_cache_dir
 
 if TYPE_CHECKING:
     from streamer.backends.onnx import OnnxNetwork
@@ -33,13 +34,12 @@ log = logging.getLogger(__name__)
 
 Backend = Literal["auto", "torch", "onnx"]
 VERDICTS = "backends.json"
-PACKAGES = ("onnxruntime", "torch", "numpy")
 
 LARGEST = 1 << 30
 """Bytes of a checkpoint beyond which nothing is measured: to try both takes several times the memory."""
 
 Prompt = Callable[[Vocabulary], Sequence[int]]
-"""The tokens that a decoder begins a text with."""
+"""The tokens that a decoder begins a text with. A module's function: another Python calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,12 @@ class Fitting:
 
         return OnnxNetwork(self.model, threads, self.weights, self.writes)
 
+    def keep(self, config: ModelConfig) -> bool:
+        """Write its graphs into the cache; whether that could be done. Raises CheckpointError."""
+        from streamer.backends.onnx import written
+
+        return keep(state.place(config), self.model, written(self.model, self.weights, self.writes))
+
 
 def choose(
     config: ModelConfig, backend: Backend, threads: int, prompt: Prompt
@@ -67,49 +73,108 @@ def choose(
 
     Raises CheckpointError for a model whose definition is broken.
     """
-    if backend == "torch":
+    ready = prepare(config, backend, threads, prompt)
+    if ready is None:
         return None
-    key, kept = "", None
-    if backend == "auto":
-        if sum(file.stat().st_size for file in _files(config.name)) > LARGEST:
-            log.info("torch computes: %s is too large to be tried; engine.backend may say onnx", config.name)
-            return None
-        key = _key(config, threads)
-        kept = _kept(key)
-    if kept is not None and not kept.onnx:
-        _tell(kept)
-        return None
-    found = fit(config)
-    if isinstance(found, str):
-        log.log(logging.WARNING if backend == "onnx" else logging.INFO, "torch computes: %s", found)
-        return None
+    from streamer.backends.onnx import OnnxNetwork
+
     try:
-        if backend == "auto":
-            verdict = kept or _new(config, found, threads, prompt, key)
-            _tell(verdict)
-            if not verdict.onnx:
-                return None
-        network = found.network(threads)
+        if isinstance(ready, Kept):
+            return ready.model, OnnxNetwork(ready.model, threads, kept=ready.graphs)
+        network = ready.network(threads)
     except ModelError as error:
         log.warning("torch computes: %s", error)
         return None
-    model, loaded = found.model, found.weights is not None
-    del found
+    model, loaded = ready.model, ready.weights is not None
+    del ready
     if loaded:
         gc.collect()  # torch's modules, of which nothing is needed any more
     return model, network
 
 
+def prepare(config: ModelConfig, backend: Backend, threads: int, prompt: Prompt) -> Kept | Fitting | None:
+    """All that takes long at the first start with a model, and says so; None where torch is to compute.
+
+    Raises CheckpointError for a model whose definition is broken.
+    """
+    if backend == "torch":
+        return None
+    found = _refusal(config) or _prepare(config, backend, threads, prompt)
+    if isinstance(found, str):
+        log.log(logging.WARNING if backend == "onnx" else logging.INFO, "torch computes: %s", found)
+    return None if isinstance(found, str | Verdict) else found
+
+
+def _prepare(
+    config: ModelConfig, backend: Backend, threads: int, prompt: Prompt
+) -> Kept | Fitting | Verdict | str:
+    """What is ready to compute, or why it shall not."""
+    if backend == "auto" and state.size(config) > LARGEST:
+        return f"{config.name} is too large to be tried; engine.backend may say onnx"
+    own, verdict = _stored(config), None
+    if backend == "auto" and (verdict := _recall(state.verdict_key(config, threads))) is not None:
+        if isinstance(verdict, str):
+            return verdict
+        _tell(verdict)
+        if not verdict.onnx:
+            return verdict
+    kept, measuring = find(state.place(config)), backend == "auto" and verdict is None
+    if measuring or (kept is None and own is None):
+        if own is None and not state.could_be_here(config.name):
+            return f"{config.name} is not on this machine"  # whoever loads it says what there is
+        what = "Measuring torch and ONNX Runtime with" if measuring else "Preparing ONNX Runtime for"
+        log.info("%s %s, once: a few seconds …", what, config.name)
+        try:
+            said = in_child(first, config, threads, prompt, measuring)
+        except ModelError as error:
+            log.warning("%s", error)
+            return str(error)
+        if said is not None and state.size(config):
+            _remember(state.verdict_key(config, threads), said)
+        if isinstance(said, Verdict):
+            _tell(said)
+        if isinstance(said, str) or (said is not None and not said.onnx):
+            return said
+        kept = find(state.place(config))
+    if kept is None and own is not None and own.keep(config):
+        kept = find(state.place(config))
+    return kept or own or fit(config)
+
+
+def first(config: ModelConfig, threads: int, prompt: Prompt, measuring: bool) -> Verdict | str | None:
+    """What a second Python does: a verdict if wanted, and the graphs into the cache; or why it cannot be."""
+    found = fit(config)
+    if isinstance(found, str):
+        return found
+    verdict = None
+    if measuring:
+        given = prompt(found.model.vocabulary) if found.writes else None
+        verdict = measure(config, found.network(threads), threads, given, found.model.tags is not None)
+    if verdict is None or verdict.onnx:
+        found.keep(config)
+    return verdict
+
+
 def fit(config: ModelConfig) -> Fitting | str:
     """What ONNX Runtime can compute, or why it cannot. Raises CheckpointError for a model that is broken."""
+    found = _refusal(config) or _stored(config) or _loaded(config)
+    if isinstance(found, Fitting) and (tags := found.model.tags) is not None and tags.head not in HEADS:
+        return f"its tag head is of the kind {tags.head}"
+    return found
+
+
+def _refusal(config: ModelConfig) -> str:
+    """Why ONNX Runtime cannot do what the settings ask for, whatever the model; empty where it may."""
     if config.emotion:
         return f"an emotion head is set ({config.emotion})"
     if config.precision != "auto":
         return f"model.precision is {config.precision!r}, and ONNX Runtime is given integers"
-    found = _stored(config) or _loaded(config)
-    if isinstance(found, Fitting) and (tags := found.model.tags) is not None and tags.head not in HEADS:
-        return f"its tag head is of the kind {tags.head}"
-    return found
+    try:
+        if config.tags:
+            find_head(config.tags)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _stored(config: ModelConfig) -> Fitting | None:
@@ -152,78 +217,34 @@ def _tell(verdict: Verdict) -> None:
     )
 
 
-def _kept(key: str) -> Verdict | None:
+def _recall(key: str) -> Verdict | str | None:
+    """A verdict, or why there can be none; None where nothing is known yet."""
     try:
-        return Verdict(**_read(_file())[key])
+        kept = _read(_file())[key]
+        return str(kept["reason"]) if "reason" in kept else Verdict(**kept)
     except (KeyError, TypeError):
         return None
 
 
-def _new(config: ModelConfig, found: Fitting, threads: int, prompt: Prompt, key: str) -> Verdict:
-    """A verdict, which is kept."""
-    log.info("Measuring torch and ONNX Runtime with %s, once: a few seconds …", config.name)
-    given = prompt(found.model.vocabulary) if found.writes else None
-    verdict = measure(config, found.network(threads), threads, given, found.model.tags is not None)
+def _remember(key: str, verdict: Verdict | str) -> None:
     file = _file()
+    one = {"reason": verdict} if isinstance(verdict, str) else asdict(verdict)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.{os.getpid()}")
-        part.write_text(json.dumps({**_read(file), key: asdict(verdict)}, indent=1), encoding="utf-8")
+        part.write_text(json.dumps({**_read(file), key: one}, indent=1), encoding="utf-8")
         part.replace(file)
     except OSError as error:
         log.warning("The next start has to measure again: cannot write %s: %s", file, error)
-    return verdict
 
 
 def _file() -> Path:
     return user_cache_dir() / VERDICTS
 
 
-def _read(file: Path) -> dict[str, dict[str, Any]]:
+def _read(file: Path) -> dict[str, Any]:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}
-
-
-def _key(config: ModelConfig, threads: int) -> str:
-    versions = [f"{package} {_version(package)}" for package in PACKAGES]
-    about = [f"graphs {VERSION}", *versions, _processor(), f"{threads} threads"]
-    about += [config.decoder, *_state(config.name), *(_state(config.tags) if config.tags else ())]
-    return hashlib.sha256("\n".join(about).encode()).hexdigest()
-
-
-def _state(name: str) -> list[str]:
-    """What changes with a model's files."""
-    stats = [(file, file.stat()) for file in _files(name)]
-    return [name, *(f"{file} {about.st_size} {about.st_mtime_ns}" for file, about in stats)]
-
-
-def _files(name: str) -> list[Path]:
-    """A model's, or a head's, as far as they are on this machine."""
-    try:
-        path = find_model(name)
-    except ModelError:
-        from streamer.nn.official import find_official, whisper_cache
-
-        official = find_official(name)
-        path = whisper_cache() / official.file if official is not None else Path(name)
-    found = path.iterdir() if path.is_dir() else [path]
-    return sorted(file for file in found if file.is_file())
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            said = [line for line in info if line.startswith(("model name", "flags"))]
-        return "".join(sorted(set(said)))
-    except OSError:
-        return platform.processor()

@@ -1,14 +1,16 @@
-"""ONNX Runtime, for models of ours: starts without torch."""
+"""ONNX Runtime, for any Whisper: starts without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from streamer.audio.mel import log_mel
-from streamer.backends import graphs, processor
+from streamer.backends import decoder_graphs, graphs, processor
 from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for
 from streamer.backends.graphs import Layers
 from streamer.backends.onnx_decoder import OnnxDecoder
@@ -17,28 +19,59 @@ from streamer.backends.stored import StoredModel, Weights
 from streamer.nn.definition import WordsInfo
 from streamer.timebase import FRAME
 
+Graphs = Mapping[str, Callable[[], bytes] | Path]
+"""A model's graphs by their names: what writes each, or the file that it is in."""
+
+
+def written(model: StoredModel, weights: Weights | None = None, writes: bool = False) -> Graphs:
+    """Every graph that a model needs; see `OnnxNetwork`. Raises CheckpointError for unreadable weights."""
+    info, dims = model.info, model.info.dims
+    net = partial(Layers, weights or Weights.of(model.directory), processor.multiplies_signed())
+    found: dict[str, Callable[[], bytes] | Path] = {
+        "encoder": lambda: graphs.encoder(net(), dims, info.tags is not None)
+    }
+    if (head := info.tags) is not None:
+        found["tags"] = lambda: graphs.tags(net(), dims, head)
+    if info.ctc is not None:
+        found["ctc"] = lambda: graphs.ctc(net(), dims)
+    if writes:
+        found["hearing"] = lambda: decoder_graphs.hearing(net(), dims)
+        found["step"] = lambda: decoder_graphs.step(net(), dims)
+    elif info.ctc is not None and (info.words or WordsInfo()).decoder > 0:
+        found["follower"] = lambda: graphs.follower(net(), dims)
+    return found
+
 
 class OnnxNetwork:
-    """A model of ours. See `base.Network`; arrays are numpy's."""
+    """A Whisper. See `base.Network`; arrays are numpy's."""
 
     def __init__(
-        self, model: StoredModel, threads: int, weights: Weights | None = None, writes: bool = False
+        self,
+        model: StoredModel,
+        threads: int,
+        weights: Weights | None = None,
+        writes: bool = False,
+        kept: Mapping[str, Path] | None = None,
     ) -> None:
         """weights: where they are not in a folder of ours. writes: its decoder is to write.
 
-        Raises CheckpointError for weights that are not what the definition promises, ModelError where ONNX
-        Runtime is missing, or cannot run the model here.
+        kept: its graphs, where they were written before, and neither is asked for. Raises CheckpointError for
+        weights that are not what the definition promises, ModelError where ONNX Runtime is missing, or cannot
+        run the model here.
         """
+        found: Graphs = kept or written(model, weights, writes)
+
+        def begin(name: str) -> Any:
+            one = found[name]
+            return session(one if isinstance(one, Path) else one(), threads)
+
         info = model.info
         self._dims, self._context = info.dims, info.context
-        net = partial(Layers, weights or Weights.of(model.directory), processor.multiplies_signed())
-        dims = info.dims
-        self._encoder = session(graphs.encoder(net(), dims, info.tags is not None), threads)
-        self._tags = session(graphs.tags(net(), dims, info.tags), threads) if info.tags else None
-        self._ctc = session(graphs.ctc(net(), dims), threads) if info.ctc else None
-        self.writer = OnnxDecoder(net, info, threads) if writes else None
-        asked = not writes and info.ctc is not None and (info.words or WordsInfo()).decoder > 0
-        self._follower = session(graphs.follower(net(), dims), threads) if asked else None
+        self._encoder = begin("encoder")
+        self._tags = begin("tags") if "tags" in found else None
+        self._ctc = begin("ctc") if "ctc" in found else None
+        self.writer = OnnxDecoder(info, begin("hearing"), begin("step")) if "step" in found else None
+        self._follower = begin("follower") if "follower" in found else None
 
     @property
     def follow(self) -> Follow | None:

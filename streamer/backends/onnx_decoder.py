@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from streamer.backends import decoder_graphs
 from streamer.backends.base import Floats, Tokens
-from streamer.backends.graphs import Layers
-from streamer.backends.session import session
 from streamer.nn.definition import ModelInfo
 
 
@@ -33,11 +31,10 @@ class OnnxCache:
 class OnnxDecoder:
     """The decoder of a Whisper. See `asr.decoder.Writer`."""
 
-    def __init__(self, net: Callable[[], Layers], info: ModelInfo, threads: int) -> None:
-        """Raises CheckpointError and ModelError as `OnnxNetwork` does."""
+    def __init__(self, info: ModelInfo, hearing: Any, step: Any) -> None:
+        """hearing, step: sessions of both graphs of `decoder_graphs`."""
         self.dims, self.alignment_heads = info.dims, info.alignment_heads
-        self._hearing = session(decoder_graphs.hearing(net(), self.dims), threads)
-        self._step = session(decoder_graphs.step(net(), self.dims), threads)
+        self._hearing, self._step = hearing, step
         self._heard = [output.name for output in self._hearing.get_outputs()]
         self._said = [output.name for output in self._step.get_outputs()]
 

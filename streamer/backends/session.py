@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from streamer.errors import ModelError
 
 
-def session(model: bytes, threads: int) -> Any:
-    """A graph, ready to run. Raises ModelError."""
+def session(model: bytes | Path, threads: int) -> Any:
+    """A graph, or the file that it is in, ready to run. Raises ModelError."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -21,9 +22,11 @@ def session(model: bytes, threads: int) -> Any:
     # Threads sleep between passes, and nothing is kept of what the longest pass that there was has needed.
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    given = str(model) if isinstance(model, Path) else model
+    failures = state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile
     try:
-        found = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
-    except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
+        found = onnxruntime.InferenceSession(given, sess_options=options, providers=["CPUExecutionProvider"])
+    except (*failures, state.NotImplemented, state.RuntimeException) as error:
         raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot run the model: {error}") from error
     vars(found).pop("_model_bytes", None)  # kept only to begin again on other hardware
     return found

@@ -7,17 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from streamer.backends import choice, verdict
+from streamer.backends import choice, state, verdict
 from streamer.backends.choice import VERDICTS, Backend, Fitting, fit
+from streamer.backends.kept import Kept
 from streamer.backends.onnx import OnnxNetwork
-from streamer.backends.stored import StoredModel
+from streamer.backends.stored import StoredModel, Weights
 from streamer.backends.verdict import Verdict
 from streamer.config import ModelConfig
 from streamer.engine import load_engine
-from streamer.nn.checkpoint import LoadedModel
-from tests.tiny import save_tiny, tiny_model
+from streamer.nn.checkpoint import LoadedModel, load
+from streamer.nn.definition import HeadInfo, TagsInfo, Vocabulary
+from streamer.nn.head_checkpoint import encoder_info, save_head
+from streamer.timebase import SAMPLE_RATE
+from tests.tiny import LABELS, save_tiny, tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +31,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(verdict, "SECONDS", 1.0)
     monkeypatch.setattr(verdict, "WINDOWS", 1)
     monkeypatch.setattr(verdict, "ROUNDS", 1)
+    # What a second Python is for does not matter here, and starting one takes seconds.
+    monkeypatch.setattr(choice, "in_child", lambda function, *given: function(*given))
     return tmp_path / "cache"
 
 
@@ -39,7 +46,11 @@ def asked(folder: Path, **settings: Any) -> ModelConfig:
 
 
 def choose(config: ModelConfig, backend: Backend, threads: int) -> tuple[StoredModel, OnnxNetwork] | None:
-    return choice.choose(config, backend, threads, lambda vocabulary: [vocabulary.n_vocab - 1])
+    return choice.choose(config, backend, threads, beginning)
+
+
+def beginning(vocabulary: Vocabulary) -> list[int]:
+    return [vocabulary.n_vocab - 1]
 
 
 def measured(caplog: pytest.LogCaptureFixture) -> int:
@@ -60,7 +71,7 @@ def test_a_verdict_is_kept_until_the_model_or_what_computes_changes(
     save_tiny(folder, tiny_model(seed=1))
     choose(asked(folder), "auto", 1)
     assert measured(caplog) == 3
-    monkeypatch.setattr(choice, "_version", lambda package: f"another {package}")
+    monkeypatch.setattr(state, "_version", lambda package: f"another {package}")
     choose(asked(folder), "auto", 1)
     assert measured(caplog) == 4
     assert len(json.loads((cache / VERDICTS).read_text())) == 4
@@ -78,6 +89,72 @@ def test_a_cache_that_says_nothing_or_cannot_be_written_is_no_obstacle(
     choose(asked(folder), "auto", 1)
     assert measured(caplog) == 2
     assert "cannot write" in caplog.text
+
+
+@pytest.mark.parametrize("decoder", ["auto", "attention"])
+def test_what_cannot_be_kept_is_computed_all_the_same(
+    decoder: str, folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.write_text("a file where a folder should be")
+    assert choose(asked(folder, decoder=decoder), "onnx", 1) is not None
+    assert "cannot keep" in caplog.text
+
+
+@pytest.mark.parametrize("decoder", ["auto", "attention"])
+def test_later_starts_need_neither_the_weights_nor_torch(
+    decoder: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = asked(folder, decoder=decoder)
+    samples = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
+    found = fit(config)
+    assert isinstance(found, Fitting)
+    networks = [found.network(1)]
+    for _ in range(2):
+        chosen = choose(config, "onnx", 1)
+        assert chosen is not None
+        assert chosen[0] == found.model
+        networks.append(chosen[1])
+        # From here on whoever asks for them fails.
+        monkeypatch.setattr(choice, "_loaded", None)
+        monkeypatch.setattr(Weights, "of", None)
+    wanted, *others = (network.encode([samples], 2 * SAMPLE_RATE, True, False) for network in networks)
+    for other in others:
+        np.testing.assert_array_equal(other.states, wanted.states)
+        np.testing.assert_array_equal(other.layers, wanted.layers)
+    assert {network.writer is None for network in networks} == {decoder == "auto"}
+    assert {network.follow is None for network in networks} == {decoder != "auto"}
+
+
+def test_another_head_is_kept_beside_the_models_own(folder: Path, tmp_path: Path) -> None:
+    tiny = load(folder)
+    assert tiny.tags is not None
+    about = HeadInfo(name="head", encoder=encoder_info("tiny", tiny.model), tags=TagsInfo(width=32))
+    save_head(tmp_path / "head", about, tiny.tags, LABELS)
+    kept = []
+    for settings in ({}, {"tags": str(tmp_path / "head")}, {}):
+        ready = choice.prepare(asked(folder, **settings), "onnx", 1, beginning)
+        assert isinstance(ready, Kept)
+        kept.append(ready)
+    assert kept[0] == kept[2]
+    assert kept[0].graphs != kept[1].graphs
+
+
+def test_why_a_model_cannot_be_is_found_out_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "no.pt").write_bytes(b"something else")
+    config = ModelConfig(name=str(tmp_path / "no.pt"))
+    assert choose(config, "auto", 1) is None
+    monkeypatch.setattr(choice, "in_child", None)
+    assert choose(config, "auto", 1) is None
+    assert caplog.text.count("is no Whisper") == 2
+
+
+def test_what_is_not_here_is_for_the_loader_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert choose(ModelConfig(name="none-such"), "auto", 1) is None
+    assert "not on this machine" in caplog.text
 
 
 @pytest.mark.parametrize(
