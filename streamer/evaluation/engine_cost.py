@@ -28,6 +28,7 @@ from streamer.config import ModelConfig
 from streamer.engine import Engine, Request
 from streamer.errors import ConfigError
 from streamer.evaluation.head_cost import SIZES
+from streamer.evaluation.peak import WORK, encoder_work, onnx_product, torch_product
 from streamer.evaluation.turns import in_turn, ratio
 from streamer.labels import Label
 from streamer.nn.checkpoint import LoadedModel, load
@@ -41,6 +42,8 @@ Samples = NDArray[np.float32]
 
 OURS = "streamer"
 FINAL = "end of speech to final"
+PEAK = "matrix product"
+"""The part whose operations a second are the most that a precision is capable of here."""
 VOCABULARY = 51864
 """Tokens of the official English-only checkpoints."""
 
@@ -67,7 +70,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Something to be measured. context: seconds that the encoder sees. tags: whether they are in it."""
+    """Something to be measured. context: seconds that the encoder sees. tags: whether they are in it.
+
+    work: operations of its matrix products (see `evaluation.peak`), where its share of the peak is asked for.
+    """
 
     who: str
     part: str
@@ -76,13 +82,16 @@ class Run:
     call: Callable[[], object]
     tokens: int | None = None
     tags: bool = False
+    work: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """A row. speech: seconds said. ms: by the clock; cpu_ms: on a processor, all threads together.
 
-    ratio, cpu_ratio: to the first row of the same speech and threads, medians over the rounds.
+    ratio, cpu_ratio: to the first row of the same speech and threads, medians over the rounds. peak_share:
+    its operations in a second on a processor, of as many as a plain matrix product of its precision comes to
+    there; None where nobody counted either.
     """
 
     who: str
@@ -97,6 +106,7 @@ class Cost:
     cpu_ms: float
     ratio: float
     cpu_ratio: float
+    peak_share: float | None = None
 
 
 Maker = Callable[[Samples, int, int], Sequence[Run]]
@@ -207,9 +217,14 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
         how = heard if decoder == "ctc" else forced(tokenizer, count)
         read = partial(reader.read, encoding.states, how, len(samples) // FRAME, ())
         parts[part] = (read, len(read().decoded.tokens))
+    work = {"encoder": encoder_work(model.model.dims, length // FRAME), PEAK: WORK}
+    parts[PEAK] = (torch_product(dtype), None)
     return [
         whole,
-        *(replace(whole, part=p, call=c, tokens=n, tags=p == "tags") for p, (c, n) in parts.items()),
+        *(
+            replace(whole, part=p, call=c, tokens=n, tags=p == "tags", work=work.get(p))
+            for p, (c, n) in parts.items()
+        ),
     ]
 
 
@@ -254,13 +269,15 @@ def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
             call=lambda: network.encode([samples], length, bool(seen), judged=False),
             tokens=None,
             tags=False,
+            work=encoder_work(model.info.dims.whisper(), length // FRAME),
         )
+        product = replace(encode, part=PEAK, call=onnx_product(threads), work=WORK)
         if not found.writes:
-            return [whole, encode]
+            return [whole, encode, product]
         states = network.encode([samples], length, bool(seen), judged=False).states
         reader = make_transcriber(model, network, tokenizer, "attention")
         read = partial(reader.read, states, how, len(samples) // FRAME, ())
-        return [whole, encode, replace(whole, part="text: decoder", call=read, tags=False)]
+        return [whole, encode, product, replace(whole, part="text: decoder", call=read, tags=False)]
 
     return make
 
@@ -325,7 +342,9 @@ def _together(
 ) -> Iterator[Cost]:
     """The rows of one context and number of threads."""
     taken = in_turn([run.call for run in runs], repeat, progress)
+    peaks = {_kind(run): mine for run, mine in zip(runs, taken, strict=True) if run.part == PEAK}
     for run, mine in zip(runs, taken, strict=True):
+        peak = peaks.get(_kind(run))
         yield Cost(
             run.who,
             run.part,
@@ -339,4 +358,10 @@ def _together(
             statistics.median(mine.cpu),
             ratio(mine.wall, taken[0].wall),
             ratio(mine.cpu, taken[0].cpu),
+            run.work / WORK / ratio(mine.cpu, peak.cpu) if run.work and peak else None,
         )
+
+
+def _kind(run: Run) -> str:
+    """Its precision, whoever computes in it."""
+    return run.precision.split(",")[0]

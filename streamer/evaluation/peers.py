@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from streamer.audio.mel import log_mel
 from streamer.errors import ConfigError, MissingExtraError
 from streamer.evaluation.engine_cost import FINAL, Run, Samples, made_up_tokenizer, official, random_model
+from streamer.evaluation.peak import encoder_work
 from streamer.nn.whisper import Attention, Block, Whisper, WhisperDims
 from streamer.resources import nearest
-from streamer.timebase import FULL_CONTEXT, SAMPLE_RATE
+from streamer.timebase import FRAME, FULL_CONTEXT, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from streamer.evaluation.engine_cost import Maker
@@ -47,6 +49,7 @@ class OpenAIWhisper:
         except ImportError as error:
             raise MissingExtraError("a comparison with openai-whisper", "peers") from error
         self._whisper: Any = whisper
+        self._work = encoder_work(dims, FULL_CONTEXT // FRAME)
         self._model = whisper.model.Whisper(ModelDimensions(**asdict(dims))).eval()
         for parameter in self._model.parameters():
             nn.init.normal_(parameter, std=0.02)  # some are left as memory was
@@ -68,7 +71,7 @@ class OpenAIWhisper:
         name = "openai-whisper"
         return [
             Run(name, FINAL, "fp32", FULL, lambda: self._model.decode(mel(), options), len(written)),
-            Run(name, "encoder", "fp32", FULL, lambda: self._model.encoder(features)),
+            Run(name, "encoder", "fp32", FULL, lambda: self._model.encoder(features), work=self._work),
         ]
 
 
@@ -116,9 +119,11 @@ class CTranslate2:
             seconds, view = length / SAMPLE_RATE, features(length)
             written = len(final(length))
             name = "CTranslate2"
+            work = encoder_work(self.source.dims, length // FRAME)
+            encode = partial(model.encode, view)
             runs += [
-                Run(name, FINAL, "int8", seconds, lambda n=length: final(n), written),  # type: ignore[misc]
-                Run(name, "encoder", "int8", seconds, lambda v=view: model.encode(v)),  # type: ignore[misc]
+                Run(name, FINAL, "int8", seconds, partial(final, length), written),
+                Run(name, "encoder", "int8", seconds, encode, work=work),
             ]
         return runs
 

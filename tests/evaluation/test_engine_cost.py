@@ -13,6 +13,7 @@ from streamer.engine import Engine
 from streamer.evaluation.engine_cost import (
     FINAL,
     OURS,
+    PEAK,
     Plan,
     Run,
     Samples,
@@ -45,6 +46,7 @@ def test_the_whole_comes_first_and_then_every_part() -> None:
         "tags",
         "text: CTC, greedy",
         "text: decoder",
+        PEAK,
     ]
     # The whole writes with the CTC branch, and the decoder as many tokens as that has heard.
     assert runs[0].tokens == runs[4].tokens == runs[5].tokens
@@ -107,7 +109,8 @@ def test_a_model_without_tags_has_no_row_for_them() -> None:
 def test_a_model_of_ours_is_measured_in_onnx_runtime_too(tmp_path: Path) -> None:
     make = onnx_maker(str(save_tiny(tmp_path / "model")))
     assert make is not None
-    whole, encoder = make(SPEECH, 2, 1)
+    whole, encoder, product = make(SPEECH, 2, 1)
+    assert product.part == PEAK
     assert (whole.who, whole.part, whole.tags) == (OURS, FINAL, True)
     assert whole.precision == encoder.precision != own_runs(engine(), SPEECH, None)[0].precision
     writing = onnx_maker(str(save_tiny(tmp_path / "writing", tiny_model(decoder="attention"))))
@@ -115,9 +118,31 @@ def test_a_model_of_ours_is_measured_in_onnx_runtime_too(tmp_path: Path) -> None
     assert [(run.part, run.tokens) for run in writing(SPEECH, 3, 1)] == [
         (FINAL, 3),
         ("features and encoder", None),
+        (PEAK, None),
         ("text: decoder", 3),
     ]
     assert onnx_maker("none-such") is None
     plan = Plan((torch.float32,), contexts=(1.0,), tokens=3, repeat=1)
     rows = list(measure(plan, {torch.float32: engine("attention")}, SPEECH, first=writing))
     assert [(row.precision, row.ratio) for row in rows[:1]] == [(whole.precision, 1)]
+
+
+def test_an_encoder_has_a_share_of_its_own_precisions_peak() -> None:
+    engines = {torch.float32: engine()}
+    work = next(run.work for run in own_runs(engine(), SPEECH, 2) if run.part == "encoder")
+    assert work is not None
+
+    def peers(samples: Samples, count: int, threads: int) -> list[Run]:
+        return [
+            Run("other", "encoder", precision, 30.0, lambda: sum(range(1000)), work=work)
+            for precision in ("fp32", "int8")
+        ]
+
+    rows = list(measure(Plan(list(engines), (1.0,), tokens=2, repeat=3), engines, SPEECH, [peers]))
+    shares = {(row.who, row.part, row.precision): row.peak_share for row in rows}
+    assert shares[OURS, PEAK, "fp32"] == 1
+    assert 0 < (shares[OURS, "encoder", "fp32"] or 0) < 1
+    assert shares["other", "encoder", "fp32"] is not None
+    # Nobody measured what eight bits are capable of, nor counted what a decoder does.
+    assert shares["other", "encoder", "int8"] is None
+    assert shares[OURS, "text: decoder", "fp32"] is None
