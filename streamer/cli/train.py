@@ -10,6 +10,7 @@ import click
 
 from streamer.cli.options import log_option
 from streamer.cli.output import note
+from streamer.cli.train_context import context
 from streamer.cli.train_ctc import ctc
 from streamer.cli.train_emotion import emotion
 from streamer.cli.train_tags import tags
@@ -38,6 +39,7 @@ train.add_command(tags)
 train.add_command(words)
 train.add_command(emotion)
 train.add_command(ctc)
+train.add_command(context)
 train.add_command(wav2vec2)
 train.add_command(wav2vec)
 
