@@ -111,7 +111,7 @@ class LiveConfig(Section):
     only with the final."""
     margin: Annotated[float, Field(ge=0)] = 0.5
     """alignatt: what was heard so many seconds before the end of the audio, or later, is not stable yet."""
-    patience: Annotated[float, Field(ge=0)] = 1.6
+    patience: Annotated[float, Field(ge=0)] = 1.4
     """alignatt: where other readings are nearly as likely, a word waits so many seconds at most."""
     jump_back: Annotated[float, Field(gt=0)] = 4.0
     """alignatt: a decoder that attends to so many seconds before its last token has lost its place."""

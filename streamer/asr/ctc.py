@@ -24,8 +24,11 @@ TAIL = 10
 """Frames (200 ms) that a word is taken to last at most after its last piece was heard."""
 
 
-Finder = Callable[[NDArray[np.float32], Sequence[int], Sequence[int], bool], Found]
-"""A search: log-probabilities (T, 1 + pieces), prefix, its frames, whether the audio has ended."""
+Finder = Callable[[NDArray[np.float32], Sequence[int], Sequence[int], bool], tuple[Found, int]]
+"""A search: log-probabilities (T, 1 + pieces), prefix, its frames, whether the audio has ended.
+
+What it found, and how many of its tokens every likely reading begins with.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,8 @@ def decode_ctc(
     sure = None
     if search is not None and path:
         known = frames[: len(prefix)]
-        found = search(logprobs, prefix, known, options.ended)
+        found, sure = search(logprobs, prefix, known, options.ended)
         tokens, frames, chosen = list(found.tokens), list(found.frames), list(found.logprobs)
-        sure = found.sure
     sampled = chosen[len(prefix) :]
     decoded = Decoded(
         tokens=tuple(tokens),

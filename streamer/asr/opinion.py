@@ -15,11 +15,15 @@ Follow = Callable[[Any, NDArray[np.int64], NDArray[np.int64]], NDArray[np.float3
 
 
 def opinions(
-    follow: Follow, states: Any, tokenizer: Tokenizer, texts: Sequence[Sequence[int]]
+    follow: Follow, states: Any, tokenizer: Tokenizer, texts: Sequence[Sequence[int]], ended: bool = True
 ) -> list[float]:
-    """Natural log-probability of each text, its end included, given an encoding (1, T, D). One batch."""
+    """Natural log-probability of each text given an encoding (1, T, D); of its end too, where it has `ended`.
+
+    One batch.
+    """
     start = [*tokenizer.sot_sequence(), tokenizer.no_timestamps]
-    rows = [[*start, *text, tokenizer.eot] for text in texts]
+    end = [tokenizer.eot] if ended else []
+    rows = [[*start, *text, *end] for text in texts]
     width = max(map(len, rows)) - 1
     given = np.full((len(rows), width), tokenizer.eot, np.int64)
     wanted = np.zeros((len(rows), width), np.int64)

@@ -11,19 +11,7 @@ Stable tokens are the forced prefix of every later decode, the final's included,
 change. Only whole words become stable: one is whole where another begins behind it. What was heard longer
 ago than the largest lag becomes stable in any case, so that nothing waits for hypotheses that never agree.
 Words that were just heard are not even shown: they may be halves.
-
-The bundled model on 40 utterances of AN4's test set and 40 of two LibriSpeech speakers that were held out;
-every pass takes 0.12 s, a partial comes every 0.8 s. Seconds from a word's end until it is shown and until it
-is stable (median / 95 %), words taken back for each word, and wrong words in %; an offline pass over each
-recording: 18.7 %.
-
-| policy | shown | stable | taken back | wrong |
-| --- | --- | --- | --- | --- |
-| alignatt | 0.74 / 1.14 | 0.92 / 1.90 | 0.10 | 19.9 |
-| … a partial every 0.4 s | 0.58 / 0.80 | 0.72 / 1.59 | 0.14 | 20.8 |
-| … waiting for no certainty, half words shown | 0.44 / 0.96 | 0.84 / 1.22 | 0.19 | 20.8 |
-| agreement of 2 | 0.74 / 1.16 | 1.34 / 2.22 | 0.21 | 19.4 |
-| off | 0.74 / 1.35 | 2.44 / 7.24 | 0.84 | 19.1 |
+What each costs in lag and in wrong words was measured: docs/captions.md.
 """
 
 from __future__ import annotations
@@ -154,7 +142,7 @@ class AlignAtt(_ByWords):
     before the end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, margin: int, longest_lag: int, patience: int = 80) -> None:
+    def __init__(self, tokenizer: Tokenizer, margin: int, longest_lag: int, patience: int = 70) -> None:
         """All in frames."""
         super().__init__(tokenizer, longest_lag)
         self._margin, self._patience = margin, patience

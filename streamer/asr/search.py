@@ -6,8 +6,9 @@ the word model when the next one begins, and until then by the likeliest word th
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +29,7 @@ class SearchOptions:
     weight: of the word model's. bonus: for every word, without which the model would favour few. unknown: for
     a word that is not in the model. width: hypotheses kept after a frame, none of them further than `margin`
     behind the best. Where blank is likelier than `silent` nothing else is tried; elsewhere, `pieces` at most
-    and none further than `reach` behind the frame's best. doubt: what all texts share that are no further
-    than this behind the best text is sure.
+    and none further than `reach` behind the frame's best.
     """
 
     weight: float = 0.4
@@ -40,21 +40,16 @@ class SearchOptions:
     silent: float = 0.999
     reach: float = 8.0
     pieces: int = 16
-    doubt: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A text: its tokens, the frame and log-probability of each where it was heard best, and its score.
-
-    sure: how many of its tokens all texts begin with that are nearly as likely as the best.
-    """
+    """A text: its tokens, the frame and log-probability of each where it was heard best, and its score."""
 
     tokens: tuple[int, ...]
     frames: tuple[int, ...]
     logprobs: tuple[float, ...]
     score: float
-    sure: int = 0
 
 
 class _Text:
@@ -122,8 +117,7 @@ class Search:
             else:
                 active = self._advance(active, logprobs[frame], blank, frame, whole)
         ranked = sorted(((self._score(text, ended), text) for text in active), key=lambda x: -x[0])
-        likely = [text for score, text in ranked if score >= ranked[0][0] - self._options.doubt]
-        return [_trace(text, score, _shared(text, likely)) for score, text in ranked[:n]]
+        return [_trace(text, score) for score, text in ranked[:n]]
 
     def _begin(self, logprobs: NDArray[np.float32], prefix: Sequence[int], frames: Sequence[int]) -> _Text:
         text = _Text(None, -1, START, START, b"", self._hotwords.start if self._hotwords else None)
@@ -239,21 +233,14 @@ def _sum(a: float, b: float) -> float:
     return a + math.log1p(math.exp(b - a)) if a - b < 40 else a
 
 
-def _shared(text: _Text, others: Sequence[_Text]) -> int:
-    """How many pieces a text and all others begin with; being the same, they are the same objects."""
-    common = {id(one) for one in _beginnings(text)}
-    for other in others:
-        common &= {id(one) for one in _beginnings(other)}
-    return len(common) - 1  # the empty text is one too
+def sure(found: Sequence[Found], doubt: float) -> int:
+    """How many tokens all texts begin with whose scores are at most `doubt` behind that of the first."""
+    likely = [text.tokens for text in found if text.score >= found[0].score - doubt]
+    shared = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*likely, strict=False))
+    return sum(1 for _ in shared)
 
 
-def _beginnings(text: _Text | None) -> Iterator[_Text]:
-    while text is not None:
-        yield text
-        text = text.parent
-
-
-def _trace(text: _Text, score: float, sure: int) -> Found:
+def _trace(text: _Text, score: float) -> Found:
     tokens, frames, logprobs = [], [], []
     latest = text.frame
     while text.parent is not None:
@@ -262,4 +249,4 @@ def _trace(text: _Text, score: float, sure: int) -> Found:
         frames.append(latest)
         logprobs.append(text.peak)
         text = text.parent
-    return Found(tuple(tokens[::-1]), tuple(frames[::-1]), tuple(logprobs[::-1]), score, sure)
+    return Found(tuple(tokens[::-1]), tuple(frames[::-1]), tuple(logprobs[::-1]), score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,9 +16,9 @@ from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.decoder import Writer, decode
 from streamer.asr.fallback import decode_again
 from streamer.asr.hotwords import Hotwords, TokenBias
-from streamer.asr.ngram import AnyWords, WordModel, Words
+from streamer.asr.ngram import AnyWords, WordModel
 from streamer.asr.opinion import opinions
-from streamer.asr.search import Found, Search, SearchOptions
+from streamer.asr.search import Found, Search, SearchOptions, sure
 from streamer.asr.spelling import SPACE, SpellingTokenizer, as_known
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord, attended_frames, word_times
@@ -36,10 +37,8 @@ if TYPE_CHECKING:  # torch is for whom it is needed
 ASKED = 8
 """Texts that the decoder is asked about."""
 
-
-def hasty(options: SearchOptions) -> SearchOptions:
-    """For a text that is not the last word on its audio: looks less far, in a third of the time."""
-    return replace(options, width=8, margin=6.0, reach=6.0)
+DOUBT = 1.0
+"""Nats that a reading may be behind the likeliest, and be nearly as likely."""
 
 
 def wide(options: SearchOptions) -> SearchOptions:
@@ -108,8 +107,10 @@ class Wordless:
 class CtcTranscriber:
     """The CTC branch writes; a word model, where the model has one, chooses among what it may have heard.
 
-    The decoder is asked about the best of an utterance that has ended: it knows the sentence that a word
-    model of three words does not see. A wav2vec 2.0 has none.
+    The decoder is asked about the best: it knows the sentence that a word model of three words does not see.
+    A wav2vec 2.0 has none. Partials are read as finals are, or what becomes stable would be wrong more often:
+    of 2972 words of 285 utterances, 21.2 % where they were searched less far and without the decoder, 20.3 %
+    so, 20.1 % where only finals count.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class CtcTranscriber:
         text: TextConfig = PLAIN,
     ) -> None:
         self._network, self._tokenizer = network, tokenizer
-        self._patient: Search | None = None
+        self._search: Search | None = None
         file = {"auto": model.words, "off": None}.get(words, Path(words))
         expects = text.hotwords and text.hotword_boost > 0
         expected = Hotwords(text.hotwords, text.hotword_boost) if expects else None
@@ -131,33 +132,21 @@ class CtcTranscriber:
             about: WordsInfo = getattr(model.info, "words", None) or WordsInfo()
             known = WordModel.load(file)
             options = SearchOptions(weight=about.weight, bonus=about.bonus, unknown=about.unknown)
-            self._search_with(known, as_known(pieces, known), options, expected)
+            options = options if expected is None else wide(options)
+            self._search = Search(known, as_known(pieces, known), options, expected)
             self._decoder_weight = about.decoder
         elif expected is not None:
-            self._search_with(AnyWords(), pieces, SearchOptions(weight=0, bonus=0, unknown=0), expected)
-
-    def _search_with(
-        self, known: Words, pieces: Sequence[bytes], options: SearchOptions, expected: Hotwords | None
-    ) -> None:
-        patient, quick = options, hasty(options)
-        if expected is not None:
-            patient, quick = wide(patient), wide(quick)
-        self._patient = Search(known, pieces, patient, expected)
-        self._hasty = Search(known, pieces, quick, expected)
+            options = wide(SearchOptions(weight=0, bonus=0, unknown=0))
+            self._search = Search(AnyWords(), pieces, options, expected)
 
     def read(
         self, states: Any, options: DecodeOptions, frames: int, prefix_frames: Sequence[int]
     ) -> Transcript:
         """See Transcriber."""
 
-        def find(
-            logprobs: NDArray[np.float32], prefix: Sequence[int], known: Sequence[int], ended: bool
-        ) -> Found:
-            return self._find(states, logprobs, prefix, known, ended)
-
         # Beyond the audio there is only padding, which says nothing.
         logprobs = self._network.ctc(states)[:frames]
-        search = find if self._patient is not None else None
+        search = partial(self._find, states) if self._search is not None else None
         path = decode_ctc(logprobs, self._tokenizer, options, prefix_frames, search)
         return Transcript(path.decoded, ctc_words(path, self._tokenizer, frames), path.frames)
 
@@ -168,17 +157,17 @@ class CtcTranscriber:
         prefix: Sequence[int],
         known: Sequence[int],
         ended: bool,
-    ) -> Found:
-        assert self._patient is not None
-        if not ended:
-            return self._hasty.find(logprobs, 1, prefix, known, ended=False)[0]
-        found = self._patient.find(logprobs, ASKED, prefix, known)
+    ) -> tuple[Found, int]:
+        """See `asr.ctc.Finder`."""
+        assert self._search is not None
+        found = self._search.find(logprobs, ASKED, prefix, known, ended)
         follow = self._network.follow
-        if len(found) < 2 or follow is None or not self._decoder_weight:
-            return found[0]
-        second = opinions(follow, states, self._tokenizer, [text.tokens for text in found])
-        scores = [text.score + self._decoder_weight * o for text, o in zip(found, second, strict=True)]
-        return found[int(np.argmax(scores))]
+        if len(found) > 1 and follow is not None and self._decoder_weight:
+            second = opinions(follow, states, self._tokenizer, [text.tokens for text in found], ended)
+            weighed = zip(found, second, strict=True)
+            found = [replace(text, score=text.score + self._decoder_weight * o) for text, o in weighed]
+            found.sort(key=lambda text: -text.score)
+        return found[0], sure(found, DOUBT)
 
 
 def _pieces(model: Model) -> int:

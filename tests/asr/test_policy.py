@@ -92,7 +92,7 @@ def test_alignatt_keeps_what_was_heard_before_the_margin():
 
 
 def test_alignatt_keeps_only_what_every_likely_reading_shares():
-    policy = AlignAtt(TOKENIZER, margin=25, longest_lag=300)
+    policy = AlignAtt(TOKENIZER, margin=25, longest_lag=300, patience=80)
     one = heard("one two three four", (10, 40, 60, 70), 100)
     within_two = len(tokens(" one tw"))
     policy.hypothesis(replace(one, sure=within_two))

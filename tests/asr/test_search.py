@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamer.asr.hotwords import LETTER, Hotwords
 from streamer.asr.ngram import END, START, UNKNOWN, AnyWords, WordModel
-from streamer.asr.search import Search, SearchOptions
+from streamer.asr.search import Search, SearchOptions, sure
 from streamer.training.ngrams import NgramConfig, estimate
 
 PIECES = [b" a", b" b", b"b", b"c"]
@@ -156,21 +155,20 @@ def test_a_word_that_goes_on_is_not_yet_held_against_its_text() -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("doubt", [0.0, 1.0, 3.0, 50.0])
 def test_sure_is_what_all_likely_texts_begin_with(seed: int, doubt: float) -> None:
-    o = replace(WIDE, doubt=doubt)
     lp = logprobs(seed, 4, 3.0)
-    scores = every_text(lp, o)
+    scores = every_text(lp, WIDE)
     best = max(scores.values())
     likely = [text for text, score in scores.items() if score >= best - doubt]
-    for found in Search(MODEL, PIECES, o).find(lp, 3):
-        assert found.sure == len(beginning([*likely, found.tokens]))
+    assert sure(Search(MODEL, PIECES, WIDE).find(lp, len(scores)), doubt) == len(beginning(likely))
 
 
 def test_a_given_prefix_is_sure() -> None:
+    search = Search(MODEL, PIECES)
     lp = logprobs(3, 24, 4.0)
-    search = Search(MODEL, PIECES, SearchOptions(doubt=100.0))
     whole = search.find(lp)[0]
-    again = search.find(lp, 1, whole.tokens[:3], whole.frames[:3])[0]
-    assert again.sure >= 3
+    again = search.find(lp, 8, whole.tokens[:3], whole.frames[:3])
+    assert len(again) > 1
+    assert sure(again, 100.0) >= 3
 
 
 def test_no_frames_are_no_words() -> None:

@@ -65,10 +65,10 @@ def test_any_model_with_a_branch_takes_a_word_model(words: Path) -> None:
     assert read(tiny_model(), words=str(words)).decoded.tokens == own
 
 
-def test_the_decoder_is_heard_once_the_utterance_has_ended(words: Path) -> None:
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_decoder_is_asked_in_partials_and_finals(words: Path, ended: bool) -> None:
     silent, loud = knowing(words, decoder=0.0), knowing(words, decoder=1000.0)
-    assert read(silent, ended=False).decoded.tokens == read(loud, ended=False).decoded.tokens
-    assert read(silent).decoded.tokens != read(loud).decoded.tokens
+    assert read(silent, ended=ended).decoded.tokens != read(loud, ended=ended).decoded.tokens
 
 
 def expecting(
