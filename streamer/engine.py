@@ -21,7 +21,7 @@ from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import DecoderTranscriber, Wordless, make_transcriber
 from streamer.asr.words import TimedWord
 from streamer.backends.base import BUCKET, Encoded, Network
-from streamer.backends.choice import choose
+from streamer.backends.choice import Backend, choose, prepare
 from streamer.config import PLAIN, ModelConfig, TextConfig
 from streamer.errors import ConfigError
 
@@ -70,13 +70,26 @@ def load_engine(
     backend: what computes, where it can (see `backends.choice`). Raises ModelError, and ConfigError for a
     decoder that the model has not.
     """
-    threads = config.threads or max(1, (os.cpu_count() or 2) - 1)
+    threads = _threads(config)
     chosen = choose(config, backend, threads, _beginning)
     if chosen is None:
         return _load_torch_engine(config, text, threads)
     model, network = chosen
     tokenizer = load_tokenizer(model.vocabulary)
     return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
+
+
+def prepare_engine(config: ModelConfig, backend: Backend) -> bool:
+    """Do now what takes a while at the first start with a model, and keep it; whether ONNX Runtime computes.
+
+    Raises CheckpointError for a model whose definition is broken.
+    """
+    return prepare(config, backend, _threads(config), _beginning) is not None
+
+
+def _threads(config: ModelConfig) -> int:
+    """Of the inference worker."""
+    return config.threads or max(1, (os.cpu_count() or 2) - 1)
 
 
 def _beginning(vocabulary: Vocabulary) -> tuple[int, ...]:

@@ -64,7 +64,8 @@ def info(name: str, as_json: bool) -> None:
 def pull(name: str, narrow: bool, as_json: bool) -> None:
     """Fetch an official Whisper checkpoint and, where its authors published one, its Whisper-AT head.
 
-    The name of a published head, such as small_low, fetches that alone.
+    The name of a published head, such as small_low, fetches that alone. A checkpoint is measured and prepared
+    for this machine at once, as the first start with it would.
     """
     from streamer import hub
 
@@ -72,11 +73,25 @@ def pull(name: str, narrow: bool, as_json: bool) -> None:
         pulled = hub.pull(name, progress=_progress(stack), narrow=narrow)
     if as_json:
         emit({"name": name, "checkpoint": pulled.checkpoint, "tags": pulled.tags, "note": pulled.note})
-        return
-    click.echo(str(pulled.checkpoint or pulled.tags))
-    note(pulled.note)
-    model = name if pulled.checkpoint else f"{name.rsplit('_', 1)[0]} --set model.tags={name}"
-    note(f"Use it: streamer run --model {model}")
+    else:
+        click.echo(str(pulled.checkpoint or pulled.tags))
+        note(pulled.note)
+    if pulled.checkpoint:
+        _prepare(name)
+    if not as_json:
+        model = name if pulled.checkpoint else f"{name.rsplit('_', 1)[0]} --set model.tags={name}"
+        note(f"Use it: streamer run --model {model}")
+
+
+def _prepare(name: str) -> None:
+    """What would take a while at the first start with a model."""
+    from streamer import logs
+    from streamer.cli.options import load_settings
+    from streamer.engine import prepare_engine
+
+    config = load_settings(None, (), {"model.name": ("NAME", name)}).config
+    logs.configure(config.log)
+    prepare_engine(config.model, config.engine.backend)
 
 
 @models.command()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from streamer import hub
 from streamer.cli import main
 from streamer.encoders import load_encoder
 from tests.cli.conftest import lines
@@ -56,6 +57,19 @@ def test_unknown_names_are_errors_with_what_there_is() -> None:
         assert result.exit_code == 1
         assert "nosuch" in result.stderr or "whisper" in result.stderr
         assert result.stdout == ""
+
+
+def test_what_is_fetched_is_prepared_for_this_machine(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("STREAMER_ENGINE__BACKEND", "onnx")
+    # The rest of a pull needs the network; tests/test_hub.py has a server for it.
+    monkeypatch.setattr(hub, "pull", lambda *_, **__: hub.Pulled(tiny, None, "words only"))
+    result = call("pull", "noise")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tiny}\n"
+    assert list((tmp_path / "cache").rglob("encoder.onnx"))
 
 
 def test_heads_are_listed_and_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.tiny import save_tiny
+import pytest
+
+from tests.tiny import save_tiny, tiny_model
 
 DAEMON = """
 import asyncio, sys
@@ -26,8 +28,10 @@ sys.exit(asyncio.run(daemon.run()))
 """
 
 
-def test_until_it_is_ready(tmp_path: Path) -> None:
-    model = save_tiny(tmp_path / "model")
+@pytest.mark.parametrize("decoder", ["ctc", "attention"])
+def test_until_it_is_ready(decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_CACHE", str(tmp_path / "cache"))
+    model = save_tiny(tmp_path / "model", tiny_model(decoder=decoder))
     done = subprocess.run(
         [sys.executable, "-c", DAEMON, str(model)], capture_output=True, text=True, timeout=60, check=False
     )
