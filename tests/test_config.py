@@ -16,8 +16,11 @@ def test_no_sound_may_fall_between_two_windows() -> None:
         SoundsConfig(hop=4.4, window=4.0)
 
 
-@pytest.mark.parametrize(("backend", "fixed"), [("auto", "torch"), ("torch", "torch"), ("onnx", "onnx")])
+@pytest.mark.parametrize(
+    ("backend", "fixed"),
+    [("auto", "torch"), ("torch", "torch"), ("onnx", "onnx"), ("openvino", "openvino")],
+)
 def test_a_model_is_measured_in_what_is_set_and_not_in_what_is_quick_here(
-    backend: Literal["auto", "torch", "onnx"], fixed: str
+    backend: Literal["auto", "torch", "onnx", "openvino"], fixed: str
 ) -> None:
     assert EngineConfig(backend=backend).fixed == fixed

@@ -75,6 +75,7 @@ HEAVY = {
     "sounddevice",
     "scipy",
     "onnxruntime",
+    "openvino",
     "numba",
     "silero_vad",
 }

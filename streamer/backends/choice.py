@@ -12,31 +12,34 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from streamer.backends import state
+from streamer.backends import openvino, state
 from streamer.backends.child import in_child
 from streamer.backends.graphs import HEADS
 from streamer.backends.kept import Kept, find, keep
 from streamer.backends.stored import StoredModel, Weights, read_stored
 from streamer.backends.verdict import Verdict, measure
 from streamer.config import ModelConfig
-from streamer.errors import ModelError
+from streamer.errors import MissingExtraError, ModelError
 from streamer.nn.definition import FILE, Vocabulary
 from streamer.resources import find_head, find_model, user_cache_dir
 
 if TYPE_CHECKING:
-    from streamer.backends.onnx import OnnxNetwork
+    from streamer.backends.onnx import OnnxNetwork, Runtime
 
 log = logging.getLogger(__name__)
 
-Backend = Literal["auto", "torch", "onnx"]
+Backend = Literal["auto", "torch", "onnx", "openvino"]
 VERDICTS = "backends.json"
 
+NAMES = {"torch": "torch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+"""What people call them."""
+
 LARGEST = 1 << 30
-"""Bytes of a checkpoint beyond which nothing is measured: to try both takes several times the memory."""
+"""Bytes of a checkpoint beyond which nothing is measured: to try all takes several times the memory."""
 
 Prompt = Callable[[Vocabulary], Sequence[int]]
 """The tokens that a decoder begins a text with. A module's function: another Python calls it."""
@@ -46,32 +49,35 @@ Prompt = Callable[[Vocabulary], Sequence[int]]
 class Fitting:
     """A model for ONNX Runtime. weights: None where they are in a folder of ours, and no torch is needed.
 
-    writes: its decoder is what writes.
+    writes: its decoder is what writes. runtime: what computes its encoder.
     """
 
     model: StoredModel
     weights: Weights | None
     writes: bool
+    runtime: Runtime = "onnx"
 
     def network(self, threads: int) -> OnnxNetwork:
-        """What computes it. Raises CheckpointError and ModelError."""
+        """What computes it. Raises CheckpointError, MissingExtraError and ModelError."""
         from streamer.backends.onnx import OnnxNetwork
 
-        return OnnxNetwork(self.model, threads, self.weights, self.writes)
+        return OnnxNetwork(self.model, threads, self.weights, self.writes, runtime=self.runtime)
 
     def keep(self, config: ModelConfig) -> bool:
         """Write its graphs into the cache; whether that could be done. Raises CheckpointError."""
         from streamer.backends.onnx import written
 
-        return keep(state.place(config), self.model, written(self.model, self.weights, self.writes))
+        graphs = written(self.model, self.weights, self.writes, self.runtime)
+        return keep(state.place(config, self.runtime), self.model, graphs)
 
 
 def choose(
     config: ModelConfig, backend: Backend, threads: int, prompt: Prompt
 ) -> tuple[StoredModel, OnnxNetwork] | None:
-    """A model and what computes it in ONNX Runtime; None where torch is to do it.
+    """A model and what computes it in ONNX Runtime, or OpenVINO; None where torch is to do it.
 
-    Raises CheckpointError for a model whose definition is broken.
+    Raises CheckpointError for a model whose definition is broken, MissingExtraError where OpenVINO is asked
+    for and is not there.
     """
     ready = prepare(config, backend, threads, prompt)
     if ready is None:
@@ -95,13 +101,15 @@ def choose(
 def prepare(config: ModelConfig, backend: Backend, threads: int, prompt: Prompt) -> Kept | Fitting | None:
     """All that takes long at the first start with a model, and says so; None where torch is to compute.
 
-    Raises CheckpointError for a model whose definition is broken.
+    Raises CheckpointError and MissingExtraError as `choose` does.
     """
     if backend == "torch":
         return None
+    if backend == "openvino" and not openvino.installed():
+        raise MissingExtraError("engine.backend = 'openvino'", "openvino")
     found = _refusal(config) or _prepare(config, backend, threads, prompt)
     if isinstance(found, str):
-        log.log(logging.WARNING if backend == "onnx" else logging.INFO, "torch computes: %s", found)
+        log.log(logging.INFO if backend == "auto" else logging.WARNING, "torch computes: %s", found)
     return None if isinstance(found, str | Verdict) else found
 
 
@@ -111,56 +119,91 @@ def _prepare(
     """What is ready to compute, or why it shall not."""
     if backend == "auto" and state.size(config) > LARGEST:
         return f"{config.name} is too large to be tried; engine.backend may say onnx"
-    own, verdict = _stored(config), None
-    if backend == "auto" and (verdict := _recall(state.verdict_key(config, threads))) is not None:
-        if isinstance(verdict, str):
-            return verdict
+    own = _stored(config)
+    verdict = _recall(state.verdict_key(config, threads)) if backend == "auto" else None
+    if isinstance(verdict, Verdict):
         _tell(verdict)
-        if not verdict.onnx:
-            return verdict
-    kept, measuring = find(state.place(config)), backend == "auto" and verdict is None
-    if measuring or (kept is None and own is None):
+    if isinstance(verdict, str) or (verdict is not None and verdict.backend == "torch"):
+        return verdict
+    runtime = _runtime(verdict.backend if verdict is not None else backend)
+    kept = find(state.place(config, runtime)) if runtime is not None else None
+    if runtime is None or (kept is None and own is None):
         if own is None and not state.could_be_here(config.name):
             return f"{config.name} is not on this machine"  # whoever loads it says what there is
-        what = "Measuring torch and ONNX Runtime with" if measuring else "Preparing ONNX Runtime for"
-        log.info("%s %s, once: a few seconds …", what, config.name)
-        try:
-            said = in_child(first, config, threads, prompt, measuring)
-        except ModelError as error:
-            log.warning("%s", error)
-            return str(error)
-        if said is not None and state.size(config):
-            _remember(state.verdict_key(config, threads), said)
+        said = _ask(config, threads, prompt, runtime)
         if isinstance(said, Verdict):
             _tell(said)
-        if isinstance(said, str) or (said is not None and not said.onnx):
+            runtime = _runtime(said.backend)
+        if said is not None and (isinstance(said, str) or runtime is None):
             return said
-        kept = find(state.place(config))
-    if kept is None and own is not None and own.keep(config):
-        kept = find(state.place(config))
-    return kept or own or fit(config)
+        assert runtime is not None, "whoever measures comes to a verdict"
+        kept = find(state.place(config, runtime))
+    if kept is None and own is not None:
+        own = replace(own, runtime=runtime)
+        kept = find(state.place(config, runtime)) if own.keep(config) else None
+    return kept or own or fit(config, runtime)
 
 
-def first(config: ModelConfig, threads: int, prompt: Prompt, measuring: bool) -> Verdict | str | None:
-    """What a second Python does: a verdict if wanted, and the graphs into the cache; or why it cannot be."""
-    found = fit(config)
+def _runtime(backend: Backend) -> Runtime | None:
+    """What computes the encoder; None where torch does, or that has to be measured."""
+    return backend if backend == "onnx" or backend == "openvino" else None
+
+
+def _ask(config: ModelConfig, threads: int, prompt: Prompt, runtime: Runtime | None) -> Verdict | str | None:
+    """`first`, in a second Python. What it says is kept."""
+    everything = "torch, ONNX Runtime and OpenVINO" if openvino.installed() else "torch and ONNX Runtime"
+    what = f"Measuring {everything} with" if runtime is None else f"Preparing {NAMES[runtime]} for"
+    log.info("%s %s, once: a few seconds …", what, config.name)
+    try:
+        said = in_child(first, config, threads, prompt, runtime)
+    except ModelError as error:
+        log.warning("%s", error)
+        return str(error)
+    if said is not None and state.size(config):
+        _remember(state.verdict_key(config, threads), said)
+    return said
+
+
+def first(config: ModelConfig, threads: int, prompt: Prompt, runtime: Runtime | None) -> Verdict | str | None:
+    """What a second Python does: the graphs into the cache, or why it cannot be.
+
+    runtime: what they are for; None to measure that, which a verdict is given for.
+    """
+    found = fit(config, runtime or "onnx")
     if isinstance(found, str):
         return found
-    verdict = None
-    if measuring:
-        given = prompt(found.model.vocabulary) if found.writes else None
-        verdict = measure(config, found.network(threads), threads, given, found.model.tags is not None)
-    if verdict is None or verdict.onnx:
+    if runtime is not None:
         found.keep(config)
+        return None
+    given = prompt(found.model.vocabulary) if found.writes else None
+    verdict = measure(config, _networks(found, threads), threads, given, found.model.tags is not None)
+    if (chosen := _runtime(verdict.backend)) is not None:
+        replace(found, runtime=chosen).keep(config)
     return verdict
 
 
-def fit(config: ModelConfig) -> Fitting | str:
-    """What ONNX Runtime can compute, or why it cannot. Raises CheckpointError for a model that is broken."""
+def _networks(found: Fitting, threads: int) -> dict[Runtime, OnnxNetwork]:
+    """All that may compute a model here beside torch."""
+    networks: dict[Runtime, OnnxNetwork] = {"onnx": found.network(threads)}
+    if openvino.installed():
+        try:
+            networks["openvino"] = replace(found, runtime="openvino").network(threads)
+        except ModelError as error:
+            log.warning("OpenVINO is left out: %s", error)
+    return networks
+
+
+def fit(config: ModelConfig, runtime: Runtime = "onnx") -> Fitting | str:
+    """What ONNX Runtime can compute, or why it cannot. Raises CheckpointError for a model that is broken.
+
+    runtime: what is to compute the encoder.
+    """
     found = _refusal(config) or _stored(config) or _loaded(config)
-    if isinstance(found, Fitting) and (tags := found.model.tags) is not None and tags.head not in HEADS:
+    if isinstance(found, str):
+        return found
+    if (tags := found.model.tags) is not None and tags.head not in HEADS:
         return f"its tag head is of the kind {tags.head}"
-    return found
+    return replace(found, runtime=runtime)
 
 
 def _refusal(config: ModelConfig) -> str:
@@ -208,20 +251,19 @@ def _writes(config: ModelConfig, model: StoredModel) -> bool:
 
 
 def _tell(verdict: Verdict) -> None:
-    log.info(
-        "%s computes: a pass takes torch %.1f ms and ONNX Runtime %.1f%s",
-        "ONNX Runtime" if verdict.onnx else "torch",
-        verdict.torch_ms,
-        verdict.onnx_ms,
-        "" if verdict.same else ", whose results are not torch's",
-    )
+    said = [f"a pass takes torch {verdict.torch_ms:.1f} ms"]
+    for name, trial in (("onnx", verdict.onnx), ("openvino", verdict.openvino)):
+        if trial is not None:
+            other = "" if verdict.same(trial) else ", whose results are not torch's"
+            said.append(f"{NAMES[name]} {trial.ms:.1f}{other}")
+    log.info("%s computes: %s", NAMES[verdict.backend], "; ".join(said))
 
 
 def _recall(key: str) -> Verdict | str | None:
     """A verdict, or why there can be none; None where nothing is known yet."""
     try:
         kept = _read(_file())[key]
-        return str(kept["reason"]) if "reason" in kept else Verdict(**kept)
+        return str(kept["reason"]) if "reason" in kept else Verdict.of(kept)
     except (KeyError, TypeError):
         return None
 

@@ -1,19 +1,20 @@
-"""ONNX Runtime, for any Whisper: starts without torch."""
+"""ONNX Runtime, for any Whisper: starts without torch. OpenVINO may compute the encoder for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from streamer.audio.mel import log_mel
-from streamer.backends import decoder_graphs, graphs, processor
+from streamer.backends import decoder_graphs, graphs, openvino, processor
 from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for
 from streamer.backends.graphs import Layers
 from streamer.backends.onnx_decoder import OnnxDecoder
+from streamer.backends.plain import PlainLayers
 from streamer.backends.session import session
 from streamer.backends.stored import StoredModel, Weights
 from streamer.nn.definition import WordsInfo
@@ -22,14 +23,22 @@ from streamer.timebase import FRAME
 Graphs = Mapping[str, Callable[[], bytes] | Path]
 """A model's graphs by their names: what writes each, or the file that it is in."""
 
+Runtime = Literal["onnx", "openvino"]
+"""What computes the encoder."""
 
-def written(model: StoredModel, weights: Weights | None = None, writes: bool = False) -> Graphs:
+
+def written(
+    model: StoredModel, weights: Weights | None = None, writes: bool = False, runtime: Runtime = "onnx"
+) -> Graphs:
     """Every graph that a model needs; see `OnnxNetwork`. Raises CheckpointError for unreadable weights."""
     info, dims = model.info, model.info.dims
-    net = partial(Layers, weights or Weights.of(model.directory), processor.multiplies_signed())
-    found: dict[str, Callable[[], bytes] | Path] = {
-        "encoder": lambda: graphs.encoder(net(), dims, info.tags is not None)
-    }
+    weights = weights or Weights.of(model.directory)
+    net = partial(Layers, weights, processor.multiplies_signed())
+    found: dict[str, Callable[[], bytes] | Path] = {}
+    if runtime == "openvino":
+        found["plain"] = lambda: graphs.encoder(PlainLayers(weights), dims, info.tags is not None)
+    else:
+        found["encoder"] = lambda: graphs.encoder(net(), dims, info.tags is not None)
     if (head := info.tags) is not None:
         found["tags"] = lambda: graphs.tags(net(), dims, head)
     if info.ctc is not None:
@@ -52,22 +61,24 @@ class OnnxNetwork:
         weights: Weights | None = None,
         writes: bool = False,
         kept: Mapping[str, Path] | None = None,
+        runtime: Runtime = "onnx",
     ) -> None:
         """weights: where they are not in a folder of ours. writes: its decoder is to write.
 
-        kept: its graphs, where they were written before, and neither is asked for. Raises CheckpointError for
-        weights that are not what the definition promises, ModelError where ONNX Runtime is missing, or cannot
-        run the model here.
+        runtime: what computes the encoder, which is most of a pass. kept: its graphs, where they were written
+        before, and none of the three is asked for. Raises CheckpointError for weights that are not what the
+        definition promises, MissingExtraError without OpenVINO where that is to compute, ModelError where
+        ONNX Runtime is missing, or either cannot run the model here.
         """
-        found: Graphs = kept or written(model, weights, writes)
+        found: Graphs = kept or written(model, weights, writes, runtime)
 
-        def begin(name: str) -> Any:
+        def begin(name: str, ready: Callable[[bytes | Path, int], Any] = session) -> Any:
             one = found[name]
-            return session(one if isinstance(one, Path) else one(), threads)
+            return ready(one if isinstance(one, Path) else one(), threads)
 
         info = model.info
         self._dims, self._context = info.dims, info.context
-        self._encoder = begin("encoder")
+        self._encoder = begin("encoder") if "encoder" in found else begin("plain", openvino.session)
         self._tags = begin("tags") if "tags" in found else None
         self._ctc = begin("ctc") if "ctc" in found else None
         self.writer = OnnxDecoder(info, begin("hearing"), begin("step")) if "step" in found else None

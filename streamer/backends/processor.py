@@ -6,6 +6,7 @@ import platform
 
 X86 = {"x86_64", "amd64"}
 DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 
 def flags() -> set[str]:
@@ -26,3 +27,8 @@ def multiplies_signed() -> bool:
     Those of an x86 without dot products do not: it cuts sums of two off at 16 bits.
     """
     return platform.machine().lower() not in X86 or bool(flags() & DOT_PRODUCTS)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether it multiplies bfloat16 in hardware."""
+    return bool(flags() & BFLOAT16)

@@ -11,16 +11,17 @@ from pathlib import Path
 from streamer.backends import processor
 from streamer.backends.graphs import VERSION
 from streamer.backends.kept import Place
+from streamer.backends.onnx import Runtime
 from streamer.config import ModelConfig
 from streamer.errors import ModelError
 from streamer.nn.official import find_official, whisper_cache
 from streamer.resources import find_head, find_model
 
-PACKAGES = ("onnxruntime", "torch", "numpy")
+PACKAGES = ("onnxruntime", "openvino", "torch", "numpy")
 """What computes."""
 TABLES = "openai-whisper"
 """The package that knows which heads of an official model follow the audio."""
-WRITERS = ("decoder_graphs", "graphs", "loaded", "onnx", "onnx_file", "stored")
+WRITERS = ("decoder_graphs", "graphs", "loaded", "onnx", "onnx_file", "plain", "stored")
 """Modules beside this one whose code a graph depends on."""
 
 RELEASED_HEADS = ("_ori.pth", "_low.pth")
@@ -34,13 +35,14 @@ def verdict_key(config: ModelConfig, threads: int) -> str:
     return hashlib.sha256("\n".join([*about, *_state(config)]).encode()).hexdigest()
 
 
-def place(config: ModelConfig) -> Place:
-    """Where a model's graphs are kept."""
+def place(config: ModelConfig, runtime: Runtime) -> Place:
+    """Where a model's graphs are kept; runtime: what computes its encoder."""
     code = hashlib.sha256()
     for module in WRITERS:
         code.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     about = [code.hexdigest(), f"signed {processor.multiplies_signed()}", f"{TABLES} {_version(TABLES)}"]
-    return Place("\n".join([config.name, config.tags, config.decoder]), "\n".join([*about, *_state(config)]))
+    whose = [config.name, config.tags, config.decoder, runtime]
+    return Place("\n".join(whose), "\n".join([*about, *_state(config)]))
 
 
 def size(config: ModelConfig) -> int:

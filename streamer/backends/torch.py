@@ -25,7 +25,7 @@ from streamer.timebase import FRAME, TOKEN, ceil_to
 def choose_precision(config: ModelConfig) -> torch.dtype:
     """bfloat16 where asked for, or where the processor multiplies it in hardware; else float32."""
     if config.precision == "auto":
-        return torch.bfloat16 if processor.flags() & {"amx_bf16", "avx512_bf16"} else torch.float32
+        return torch.bfloat16 if processor.multiplies_bfloat16() else torch.float32
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
 
 

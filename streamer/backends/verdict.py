@@ -1,12 +1,13 @@
-"""A verdict on ONNX Runtime with a model: how long both take, and how far apart they are on real sound."""
+"""A verdict on what computes a model beside torch: how long each takes, how far from torch on real sound."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from streamer.resources import find_sample
 from streamer.timebase import FULL_CONTEXT, SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from streamer.backends.onnx import OnnxNetwork
+    from streamer.backends.onnx import OnnxNetwork, Runtime
 
 SECONDS = 5.0
 """Of audio in a pass that is measured; 30 where every pass costs as much."""
@@ -25,9 +26,11 @@ WINDOWS = 9
 TOKENS = 20
 """So many are written of each, where a decoder writes."""
 ROUNDS, FEW_ROUNDS = 7, 2
-"""So often both are timed; less often where a pass sees 30 s."""
+"""So often each is timed; less often where a pass sees 30 s."""
 TOLERANCE = 1.1
 """ONNX may take so many times torch's time: it starts sooner and needs less memory."""
+MARGIN = 1.1
+"""OpenVINO has to be so many times as quick as ONNX Runtime: it starts later and needs more memory."""
 FURTHEST = 0.01
 """Sum of the differences of a frame's probabilities, on average, beyond which results count as others."""
 FURTHEST_TOKEN = 0.03
@@ -37,29 +40,50 @@ FURTHEST_SCORE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What was measured of one that is not torch.
+
+    ms: of a pass with its text. apart, scores_apart: how far from torch probabilities of text were on
+    average, and scores of sounds at most.
+    """
+
+    ms: float
+    apart: float
+    scores_apart: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a measurement came to.
 
-    torch_ms, onnx_ms: of a pass with its text. apart, scores_apart: how far probabilities of text were apart
-    on average, and scores of sounds at most. writes: whether the text is a decoder's.
+    torch_ms: of a pass with its text. openvino: None where there is none. writes: whether the text is a
+    decoder's.
     """
 
     torch_ms: float
-    onnx_ms: float
-    apart: float
-    scores_apart: float
+    onnx: Trial
+    openvino: Trial | None = None
     writes: bool = False
 
-    @property
-    def onnx(self) -> bool:
-        """Whether ONNX Runtime is to be taken."""
-        return self.onnx_ms <= TOLERANCE * self.torch_ms and self.same
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Verdict:
+        """From what `dataclasses.asdict` made of it. Raises KeyError and TypeError for anything else."""
+        openvino = Trial(**kept["openvino"]) if kept["openvino"] else None
+        return cls(kept["torch_ms"], Trial(**kept["onnx"]), openvino, kept["writes"])
 
     @property
-    def same(self) -> bool:
-        """Whether both say the same."""
+    def backend(self) -> Literal["torch", "onnx", "openvino"]:
+        """What is to compute."""
+        limit = TOLERANCE * self.torch_ms
+        onnx = self.onnx.ms if self.same(self.onnx) else math.inf
+        if (other := self.openvino) and self.same(other) and other.ms <= min(limit, onnx / MARGIN):
+            return "openvino"
+        return "onnx" if onnx <= limit else "torch"
+
+    def same(self, trial: Trial) -> bool:
+        """Whether it said what torch did."""
         furthest = FURTHEST_TOKEN if self.writes else FURTHEST
-        return self.apart <= furthest and self.scores_apart <= FURTHEST_SCORE
+        return trial.apart <= furthest and trial.scores_apart <= FURTHEST_SCORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +96,16 @@ class _Said:
 
 
 def measure(
-    config: ModelConfig, onnx: OnnxNetwork, threads: int, prompt: Sequence[int] | None, hears: bool
+    config: ModelConfig,
+    networks: Mapping[Runtime, OnnxNetwork],
+    threads: int,
+    prompt: Sequence[int] | None,
+    hears: bool,
 ) -> Verdict:
-    """Both in turn, on the same recording.
+    """All in turn with torch, on the same recording.
 
-    prompt: what a decoder begins with; None where the CTC branch writes. hears: sounds as well.
+    networks: that of ONNX Runtime, and any others, by what computes their encoder. prompt: what a decoder
+    begins with; None where the CTC branch writes. hears: sounds as well.
     """
     import torch
 
@@ -87,26 +116,29 @@ def measure(
     torch.set_num_threads(threads)
     reference = network_of(load(config.name, config.tags or None), choose_precision(config))
     size, rounds = round(SECONDS * SAMPLE_RATE), ROUNDS
-    if onnx.context(size) == FULL_CONTEXT:
+    if reference.context(size) == FULL_CONTEXT:
         size, rounds = FULL_CONTEXT, FEW_ROUNDS
     heard = decode_file(find_sample())[: WINDOWS * size]
     heard = heard[: len(heard) // size * size]
-    apart = []
+    apart: list[list[tuple[float, float]]] = [[] for _ in networks]
     for view in heard.reshape(-1, size):
         wanted = _say(reference, view, prompt, hears)
-        found = _say(onnx, view, prompt, hears, wanted.tokens)
-        text = float(np.abs(found.text - wanted.text).sum(-1).mean())
-        apart.append((text, float(np.abs(found.scores - wanted.scores).max(initial=0))))
-    taken: list[list[float]] = [[], []]
+        for other, mine in zip(networks.values(), apart, strict=True):
+            found = _say(other, view, prompt, hears, wanted.tokens)
+            text = float(np.abs(found.text - wanted.text).sum(-1).mean())
+            mine.append((text, float(np.abs(found.scores - wanted.scores).max(initial=0))))
+    taken: list[list[float]] = [[], *([] for _ in networks)]
     for _ in range(rounds):
-        for network, times in zip((reference, onnx), taken, strict=True):
+        for network, times in zip((reference, *networks.values()), taken, strict=True):
             began = time.perf_counter()
             _say(network, heard[:size], prompt, hears)
             times.append(1000 * (time.perf_counter() - began))
-    torch_ms, onnx_ms = (round(statistics.median(times), 2) for times in taken)
-    text, scores = np.array(apart).T
-    writes = prompt is not None
-    return Verdict(torch_ms, onnx_ms, round(float(text.mean()), 5), round(float(scores.max()), 5), writes)
+    torch_ms, *others = (round(statistics.median(times), 2) for times in taken)
+    trials = {}
+    for name, ms, mine in zip(networks, others, apart, strict=True):
+        texts, scores = np.array(mine).T
+        trials[name] = Trial(ms, round(float(texts.mean()), 5), round(float(scores.max()), 5))
+    return Verdict(torch_ms, trials["onnx"], trials.get("openvino"), prompt is not None)
 
 
 def _say(

@@ -30,7 +30,7 @@ def load_readers(
     config: ModelConfig,
     decoders: tuple[Decoder, ...] = (),
     text: TextConfig = PLAIN,
-    backend: Literal["torch", "onnx"] = "torch",
+    backend: Literal["torch", "onnx", "openvino"] = "torch",
 ) -> dict[Decoder, OfflineReader]:
     """A reader for each decoder (without any named: for each that the model has), by its name.
 

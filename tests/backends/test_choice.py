@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from streamer.backends import choice, state, verdict
+from streamer.backends import choice, openvino, state, verdict
 from streamer.backends.choice import VERDICTS, Backend, Fitting, fit
 from streamer.backends.kept import Kept
 from streamer.backends.onnx import OnnxNetwork
 from streamer.backends.stored import StoredModel, Weights
-from streamer.backends.verdict import Verdict
+from streamer.backends.verdict import Trial, Verdict
 from streamer.config import ModelConfig
 from streamer.engine import load_engine
+from streamer.errors import MissingExtraError
 from streamer.nn.checkpoint import LoadedModel, load
 from streamer.nn.definition import HeadInfo, TagsInfo, Vocabulary
 from streamer.nn.head_checkpoint import encoder_info, save_head
 from streamer.timebase import SAMPLE_RATE
 from tests.tiny import LABELS, save_tiny, tiny_model
+
+needs_openvino = pytest.mark.skipif(
+    not openvino.installed(), reason="OpenVINO is not installed (extra `openvino`)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +68,7 @@ def test_a_verdict_is_kept_until_the_model_or_what_computes_changes(
     caplog.set_level("INFO")
     first = choose(asked(folder), "auto", 1)
     kept = json.loads((cache / VERDICTS).read_text())
-    assert [Verdict(**one).onnx for one in kept.values()] == [first is not None]
+    assert [Verdict.of(one).backend != "torch" for one in kept.values()] == [first is not None]
     assert (choose(asked(folder), "auto", 1) is None) == (first is None)
     assert measured(caplog) == 1
     choose(asked(folder), "auto", 2)
@@ -158,26 +163,32 @@ def test_what_is_not_here_is_for_the_loader_to_tell(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize(
-    ("found", "onnx"),
+    ("found", "backend"),
     [
-        (Verdict(10.0, 5.0, 0.001, 0.001), True),
-        (Verdict(10.0, 10.5, 0.001, 0.001), True),
-        (Verdict(10.0, 12.0, 0.001, 0.001), False),
-        (Verdict(10.0, 5.0, 0.02, 0.001), False),
-        (Verdict(10.0, 5.0, 0.001, 0.2), False),
-        (Verdict(10.0, 5.0, 0.02, 0.001, writes=True), True),
+        (Verdict(10.0, Trial(5.0, 0.001, 0.001)), "onnx"),
+        (Verdict(10.0, Trial(10.5, 0.001, 0.001)), "onnx"),
+        (Verdict(10.0, Trial(12.0, 0.001, 0.001)), "torch"),
+        (Verdict(10.0, Trial(5.0, 0.02, 0.001)), "torch"),
+        (Verdict(10.0, Trial(5.0, 0.001, 0.2)), "torch"),
+        (Verdict(10.0, Trial(5.0, 0.02, 0.001), writes=True), "onnx"),
+        (Verdict(10.0, Trial(5.0, 0.001, 0.001), Trial(4.9, 0.001, 0.001)), "onnx"),
+        (Verdict(10.0, Trial(5.0, 0.001, 0.001), Trial(4.0, 0.001, 0.001)), "openvino"),
+        (Verdict(10.0, Trial(5.0, 0.001, 0.001), Trial(4.0, 0.02, 0.001)), "onnx"),
+        (Verdict(10.0, Trial(5.0, 0.02, 0.001), Trial(9.0, 0.001, 0.001)), "openvino"),
+        (Verdict(10.0, Trial(20.0, 0.001, 0.001), Trial(12.0, 0.001, 0.001)), "torch"),
     ],
 )
-def test_neither_much_slower_nor_different_is_taken(found: Verdict, onnx: bool) -> None:
-    assert found.onnx is onnx
+def test_neither_much_slower_nor_different_is_taken(found: Verdict, backend: str) -> None:
+    assert found.backend == backend
+    assert Verdict.of(json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_what_was_chosen_before_is_taken_at_its_word(folder: Path, cache: Path) -> None:
     choose(asked(folder), "auto", 1)
     (key,) = json.loads((cache / VERDICTS).read_text())
     for ms, onnx in ((1.0, True), (100.0, False)):
-        kept = {"torch_ms": 10.0, "onnx_ms": ms, "apart": 0.0, "scores_apart": 0.0}
-        (cache / VERDICTS).write_text(json.dumps({key: kept}))
+        kept = Verdict(10.0, Trial(ms, 0.0, 0.0))
+        (cache / VERDICTS).write_text(json.dumps({key: asdict(kept)}))
         engine = load_engine(asked(folder), backend="auto")
         assert isinstance(engine.model, StoredModel) is onnx
 
@@ -238,3 +249,40 @@ def test_a_decoder_is_measured_by_what_it_writes(folder: Path, cache: Path) -> N
     choose(asked(folder, decoder="attention"), "auto", 1)
     (kept,) = json.loads((cache / VERDICTS).read_text()).values()
     assert kept["writes"]
+
+
+@needs_openvino
+@pytest.mark.parametrize("decoder", ["auto", "attention"])
+def test_openvino_computes_the_encoder_alone(decoder: str, folder: Path) -> None:
+    config = asked(folder, decoder=decoder)
+    samples = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
+    states = []
+    backends: tuple[Backend, ...] = ("onnx", "openvino", "openvino")
+    for backend in backends:
+        chosen = choose(config, backend, 1)
+        assert chosen is not None
+        encoded = chosen[1].encode([samples], 2 * SAMPLE_RATE, True, False)
+        assert encoded.layers is not None
+        assert chosen[1].tags([encoded.layers[0]]).shape == (1, len(LABELS))
+        states.append(encoded.states)
+    onnx, first, kept = states
+    assert not np.array_equal(first, onnx)
+    assert np.abs(first - onnx).mean() < 0.05 * onnx.std()
+    np.testing.assert_array_equal(kept, first)
+
+
+@needs_openvino
+def test_openvino_is_measured_where_it_is(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    choose(asked(folder), "auto", 1)
+    (kept,) = json.loads((cache / VERDICTS).read_text()).values()
+    assert Verdict.of(kept).openvino is not None
+    assert "; OpenVINO " in caplog.text
+
+
+def test_openvino_where_it_is_not_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "installed", lambda: False)
+    with pytest.raises(MissingExtraError, match=r"streamer\[openvino\]"):
+        choose(asked(folder), "openvino", 1)

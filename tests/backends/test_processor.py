@@ -28,3 +28,9 @@ def test_an_x86_needs_dot_products_to_multiply_signed(
     monkeypatch.setattr(processor, "flags", lambda: flags)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert processor.multiplies_signed() is right
+
+
+@pytest.mark.parametrize(("flags", "it_does"), [({"avx512f"}, False), ({"amx_bf16"}, True), (set(), False)])
+def test_bfloat16_needs_hardware(flags: set[str], it_does: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "flags", lambda: flags)
+    assert processor.multiplies_bfloat16() is it_does

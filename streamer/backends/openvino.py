@@ -1,0 +1,62 @@
+"""OpenVINO, which multiplies an encoder's attention in bfloat16 where the processor does.
+
+Linear layers stay integers times integers: what a matrix is multiplied by is rounded to 8 bits on the way,
+with a scale for each run of GROUP numbers of a frame.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.backends import processor
+from streamer.backends.base import Floats
+from streamer.errors import MissingExtraError, ModelError
+
+GROUP = 256
+"""Smaller groups are a little nearer to the numbers as they were, and slower."""
+
+
+def installed() -> bool:
+    """Whether there is an OpenVINO here (extra `openvino`). It is not imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoSession:
+    """A graph that is ready to run, and is asked as a session of ONNX Runtime is."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled, self._request = compiled, compiled.create_infer_request()
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[Floats]:
+        """Outputs by name, of inputs by name."""
+        found = self._request.infer(dict(feeds), share_inputs=True)
+        return [np.asarray(found[self._compiled.output(name)]) for name in names]
+
+
+def session(model: bytes | Path, threads: int) -> OpenVinoSession:
+    """A graph of standard operators, or the file that it is in, ready to run.
+
+    Raises MissingExtraError without OpenVINO, ModelError where it cannot run the graph.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("engine.backend = 'openvino'", "openvino") from error
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # its threads may not share a processor with the capture's
+        "INFERENCE_PRECISION_HINT": "bf16" if processor.multiplies_bfloat16() else "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP,
+    }
+    core = openvino.Core()
+    try:
+        return OpenVinoSession(core.compile_model(core.read_model(model), "CPU", settings))
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO {openvino.__version__} cannot run the model: {error}") from error
