@@ -21,8 +21,10 @@ from streamer.asr.decode import DecodeOptions
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import make_transcriber
 from streamer.audio.mel import log_mel
-from streamer.backends.choice import Fitting, fit
+from streamer.backends import openvino
+from streamer.backends.choice import NAMES, Fitting, fit
 from streamer.backends.loaded import as_stored
+from streamer.backends.onnx import Runtime
 from streamer.backends.torch import WhisperNetwork
 from streamer.config import ModelConfig
 from streamer.engine import Engine, Request
@@ -229,7 +231,10 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
 
 
 def onnx_maker(name: str) -> Maker | None:
-    """The same model in ONNX Runtime, its whole and what differs of its parts; None where that has none."""
+    """The same model in ONNX Runtime, its whole and what differs of its parts; None where that has none.
+
+    With OpenVINO for its encoder, too, where that is installed.
+    """
     found = fit(ModelConfig(name=name))
     return None if isinstance(found, str) else _onnx_maker(found, load_tokenizer(found.model.vocabulary))
 
@@ -241,6 +246,16 @@ def random_onnx_maker(size: str) -> Maker:
 
 
 def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
+    runtimes: list[Runtime] = ["onnx", *(["openvino"] if openvino.installed() else [])]
+    makers = [_runtime_maker(replace(found, runtime=one), tokenizer) for one in runtimes]
+
+    def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
+        return [run for maker in makers for run in maker(samples, tokens, threads)]
+
+    return make
+
+
+def _runtime_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
     model = found.model
 
     def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
@@ -257,7 +272,7 @@ def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
         whole = Run(
             OURS,
             FINAL,
-            "int8, ONNX Runtime",
+            f"int8, {NAMES[found.runtime]}",
             length / SAMPLE_RATE,
             lambda: engine.run([request]),
             len(decoded.tokens),
@@ -271,13 +286,15 @@ def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
             tags=False,
             work=encoder_work(model.info.dims.whisper(), length // FRAME),
         )
-        product = replace(encode, part=PEAK, call=onnx_product(threads), work=WORK)
+        runs = [whole, encode]
+        if found.runtime == "onnx":
+            runs.append(replace(encode, part=PEAK, call=onnx_product(threads), work=WORK))
         if not found.writes:
-            return [whole, encode, product]
+            return runs
         states = network.encode([samples], length, bool(seen), judged=False).states
         reader = make_transcriber(model, network, tokenizer, "attention")
         read = partial(reader.read, states, how, len(samples) // FRAME, ())
-        return [whole, encode, product, replace(whole, part="text: decoder", call=read, tags=False)]
+        return [*runs, replace(whole, part="text: decoder", call=read, tags=False)]
 
     return make
 
