@@ -103,15 +103,17 @@ def _collapse(path: Sequence[int], first: int, previous: int) -> tuple[list[int]
     return tokens, frames
 
 
-def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int) -> list[TimedWord]:
-    """Words with the frames of their first and last piece, for audio of so many frames."""
+def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int, late: int = 0) -> list[TimedWord]:
+    """Words and their frames, `late` before those of their pieces, for audio of so many frames."""
     texts, groups = tokenizer.split_to_word_tokens(path.decoded.tokens)
     words: list[TimedWord] = []
-    first = 0
+    first = end = 0
+    begun = [max(0, frame - late) for frame in path.frames]
     for text, group in zip(texts, groups, strict=True):
         after = first + len(group)
-        following = path.frames[after] if after < len(path.frames) else frames
-        end = max(path.frames[first] + 1, min(path.frames[after - 1] + TAIL, following, frames))
+        start = max(begun[first], end)
+        following = begun[after] if after < len(begun) else frames
+        end = max(start + 1, min(begun[after - 1] + TAIL, following, frames))
         probability = float(np.exp(path.decoded.logprobs[first:after]).mean())
         if text.strip():
             words.append(TimedWord(text.strip(), path.frames[first], end, probability))

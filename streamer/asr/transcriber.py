@@ -122,6 +122,8 @@ class CtcTranscriber:
         text: TextConfig = PLAIN,
     ) -> None:
         self._network, self._tokenizer = network, tokenizer
+        branch: CtcInfo | None = getattr(model.info, "ctc", None)
+        self._late = branch.late if branch is not None else 0
         self._search: Search | None = None
         file = {"auto": model.words, "off": None}.get(words, Path(words))
         expects = text.hotwords and text.hotword_boost > 0
@@ -148,7 +150,8 @@ class CtcTranscriber:
         logprobs = self._network.ctc(states)[:frames]
         search = partial(self._find, states) if self._search is not None else None
         path = decode_ctc(logprobs, self._tokenizer, options, prefix_frames, search)
-        return Transcript(path.decoded, ctc_words(path, self._tokenizer, frames), path.frames)
+        words = ctc_words(path, self._tokenizer, frames, self._late)
+        return Transcript(path.decoded, words, path.frames)
 
     def _find(
         self,

@@ -245,7 +245,8 @@ def save(
     if len(labels) != classes:
         raise ModelError(f"expected {classes} labels for the tag head, found {len(labels)}")
     update: dict[str, object] = {"dims": Dims.of(model.dims), "alignment_heads": tuple(model.alignment_heads)}
-    update["ctc"] = CtcInfo(tokens=ctc.out.out_features - 1) if ctc is not None else None
+    late = info.ctc.late if info.ctc is not None else 0
+    update["ctc"] = CtcInfo(tokens=ctc.out.out_features - 1, late=late) if ctc is not None else None
     update["tags"] = described(info.tags or TagsInfo(), tags) if tags is not None else None
     update["words"] = (info.words or WordsInfo()) if words is not None else None
     info = ModelInfo.model_validate(info.model_copy(update=update).model_dump())

@@ -207,6 +207,8 @@ class CtcInfo(_Part):
 
     tokens: PositiveInt
     """Outputs beside the blank."""
+    late: Annotated[int, Field(ge=0)] = 0
+    """Frames that the branch, as a rule, writes a piece after it began; words are told as much earlier."""
 
 
 class ModelInfo(_Part):

@@ -117,10 +117,10 @@ def test_no_audio_says_nothing() -> None:
     assert decoded("", "a", (3,)).decoded.text == "a"
 
 
-@given(PATHS)
-def test_words_are_in_order_and_inside_the_audio(path: str) -> None:
+@given(PATHS, st.integers(0, 6))
+def test_words_are_in_order_and_inside_the_audio(path: str, late: int) -> None:
     got = decoded(path)
-    words = ctc_words(got, TOKENIZER, len(path))
+    words = ctc_words(got, TOKENIZER, len(path), late)
     assert " ".join(word.text for word in words) == " ".join(got.decoded.text.split())
     end = 0
     for word in words:
@@ -132,3 +132,8 @@ def test_words_are_in_order_and_inside_the_audio(path: str) -> None:
 def test_words_end_with_the_next_or_after_a_while() -> None:
     words = ctc_words(decoded("--ab- cd" + "-" * 40), TOKENIZER, 48)
     assert [(w.text, w.start, w.end) for w in words] == [("ab", 2, 5), ("cd", 5, 17)]
+
+
+def test_what_a_branch_writes_late_is_told_as_much_earlier() -> None:
+    words = ctc_words(decoded("--ab- cd" + "-" * 40), TOKENIZER, 48, late=3)
+    assert [(w.text, w.start, w.end) for w in words] == [("ab", 0, 2), ("cd", 2, 14)]

@@ -10,7 +10,7 @@ from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.errors import CheckpointError, ModelError
 from streamer.labels import Label
 from streamer.nn.checkpoint import load, save
-from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo
+from streamer.nn.definition import ContextInfo, CtcInfo, Dims, ModelInfo, TagsInfo
 from streamer.nn.head_checkpoint import fingerprint
 from streamer.nn.heads import CtcHead, TimeLayerTransformer
 from streamer.nn.official import official_models
@@ -41,6 +41,7 @@ def write_own(folder: Path, precision="int8", **changes):
         dims=Dims.of(OWN),
         context=ContextInfo(short=True),
         tags=TagsInfo(window=3.2, threshold=0.4, thresholds={"Siren": 0.7}),
+        ctc=CtcInfo(tokens=1, late=2),
         **changes,
     )
     save(folder, info, model, folder.parent / "ranks", tags=head, labels=LABELS, ctc=ctc, precision=precision)
@@ -54,6 +55,7 @@ def test_own_models_come_back(tmp_path, precision, tolerance):
     assert (loaded.name, loaded.short_context, loaded.window) == ("small", True, 3.2)
     assert loaded.labels == LABELS
     assert loaded.thresholds == (0.4, 0.4, 0.7)
+    assert loaded.info.ctc == CtcInfo(tokens=5, late=2)
     assert loaded.model.alignment_heads == [(1, 0), (1, 2)]
     assert not loaded.model.training
     with torch.inference_mode():
@@ -122,7 +124,7 @@ def test_other_mistakes_in_own_models(tmp_path):
     definition.write_text(text.replace("Siren", "Sirene"))
     with pytest.raises(CheckpointError, match="Sirene"):
         load(tmp_path / "small")
-    definition.write_text(text.replace("[ctc]\ntokens = 5\n", ""))
+    definition.write_text(text.replace("[ctc]\ntokens = 5\nlate = 2\n", ""))
     with pytest.raises(CheckpointError, match=r"no \[ctc\]"):
         load(tmp_path / "small")
     (tmp_path / "small" / "weights.safetensors").write_bytes(b"nothing")
