@@ -116,6 +116,6 @@ def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int, late: int = 0) -
         end = max(start + 1, min(begun[after - 1] + TAIL, following, frames))
         probability = float(np.exp(path.decoded.logprobs[first:after]).mean())
         if text.strip():
-            words.append(TimedWord(text.strip(), path.frames[first], end, probability))
+            words.append(TimedWord(text.strip(), start, end, probability))
         first = after
     return words

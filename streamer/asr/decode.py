@@ -75,6 +75,7 @@ class Decoded:
     complete: it chose the end of the text where it attended to the end of the audio; None where nobody tells.
     lost: it jumped back, and what it had sampled was discarded. temperature: at which it was decoded.
     sure: how many tokens every likely reading begins with; None where nobody tells.
+    explained: how much of what was heard the text explains (see `asr.explained`); None where nobody tells.
     """
 
     tokens: tuple[int, ...]
@@ -95,6 +96,7 @@ class Decoded:
     lost: bool = False
     temperature: float = 0.0
     sure: int | None = None
+    explained: float | None = None
 
     @property
     def token_probs(self) -> NDArray[np.float32]:
