@@ -104,7 +104,10 @@ def _collapse(path: Sequence[int], first: int, previous: int) -> tuple[list[int]
 
 
 def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int, late: int = 0) -> list[TimedWord]:
-    """Words and their frames, `late` before those of their pieces, for audio of so many frames."""
+    """Words and their frames, for audio of so many: each begins `late` before its first piece was heard.
+
+    It ends where the next begins, and some frames after its last piece at the latest.
+    """
     texts, groups = tokenizer.split_to_word_tokens(path.decoded.tokens)
     words: list[TimedWord] = []
     first = end = 0
@@ -113,7 +116,7 @@ def ctc_words(path: CtcPath, tokenizer: Tokenizer, frames: int, late: int = 0) -
         after = first + len(group)
         start = max(begun[first], end)
         following = begun[after] if after < len(begun) else frames
-        end = max(start + 1, min(begun[after - 1] + TAIL, following, frames))
+        end = max(start + 1, min(path.frames[after - 1] + TAIL, following, frames))
         probability = float(np.exp(path.decoded.logprobs[first:after]).mean())
         if text.strip():
             words.append(TimedWord(text.strip(), start, end, probability))

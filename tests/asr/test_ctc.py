@@ -136,4 +136,4 @@ def test_words_end_with_the_next_or_after_a_while() -> None:
 
 def test_what_a_branch_writes_late_is_told_as_much_earlier() -> None:
     words = ctc_words(decoded("--ab- cd" + "-" * 40), TOKENIZER, 48, late=3)
-    assert [(w.text, w.start, w.end) for w in words] == [("ab", 0, 2), ("cd", 2, 14)]
+    assert [(w.text, w.start, w.end) for w in words] == [("ab", 0, 2), ("cd", 2, 17)]
