@@ -7,7 +7,6 @@ window would depend on what shares its batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from streamer.backends.stored import Floats, Weights
 from streamer.nn.definition import Dims, TagsInfo
 from streamer.timebase import POOL
 
-VERSION = 2
+VERSION = 3
 """Counts up with every change of what is computed, so that verdicts on an older one are not believed."""
 
 EPSILON = 1e-5
@@ -47,6 +46,16 @@ LOWEST = 0.17
 ACTIVE = Rounding(32, (HIGHEST - 32) / 32 * LOWEST)
 """For what GELU gives: most of the integers are above zero, where most of it is."""
 
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Frames in a graph as integers, each with its own step; zero: the one that stands for zero."""
+
+    values: str
+    step: str
+    zero: str
+
+
 BLOCKS = (256, 128, 64, 32, 16)
 """Numbers that may share a scale in `Layers.few`, the quickest first."""
 
@@ -73,14 +82,14 @@ class Layers:
 
     def linear(self, x: str, *names: str, rounding: Rounding = EVEN) -> str:
         """A linear layer; of several names the outputs follow each other. Biases are there or are zero."""
-        rows, scale, bias = self._joined(names)
-        return self.rows(x, rows, scale, bias, rounding)
+        return self.rows(x, *self.stored(*names), rounding)
 
     def few(self, x: str, *names: str) -> str:
         """`linear`, quicker for a few frames and slower for many: one operator, which rounds by itself."""
-        return self.few_rows(x, *self._joined(names))
+        return self.few_rows(x, *self.stored(*names))
 
-    def _joined(self, names: Sequence[str]) -> tuple[NDArray[np.int8], Floats, Floats]:
+    def stored(self, *names: str) -> tuple[NDArray[np.int8], Floats, Floats]:
+        """A linear layer's matrix (out, in), the scale of each row, and bias, one name after another."""
         found = [self.weights.rows(f"{name}.weight") for name in names]
         biases = [self.weights.bias(name, len(rows)) for name, (rows, _) in zip(names, found, strict=True)]
         rows, scale = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -106,18 +115,29 @@ class Layers:
         self, x: str, rows: NDArray[np.int8], scale: Floats, bias: Floats | None, rounding: Rounding = EVEN
     ) -> str:
         """x times a matrix of int8 (out, in) with a scale a row, plus a bias."""
-        g = self.graph
-        one, zero = g.constant(np.array(1, np.float32)), g.constant(np.array(rounding.zero, np.uint8))
+        return self.product(self.rounded(x, rows.shape[1], rounding), rows, scale, bias)
+
+    def rounded(self, x: str, width: int, rounding: Rounding = EVEN) -> Rounded:
+        """Frames (…, width) as integers: what several matrices are multiplied by is rounded once."""
+        g, zero = self.graph, self.graph.constant(np.array(rounding.zero, np.uint8))
         step = self._step(x, rounding)
-        rounded = g.op("QuantizeLinear", g.op("Div", x, step), one, zero)
+        # One operator rounds all frames, each by a step of its own, where they are the rows of a matrix.
+        steps = g.op("Reshape", step, g.integers(-1))
+        zeros = g.op("Expand", zero, g.op("Shape", steps))
+        values = g.op("QuantizeLinear", g.op("Reshape", x, g.integers(-1, width)), steps, zeros, axis=0)
+        return Rounded(g.op("Reshape", values, g.op("Shape", x)), step, zero)
+
+    def product(self, x: Rounded, rows: NDArray[np.int8], scale: Floats, bias: Floats | None) -> str:
+        """See `rows`."""
+        g = self.graph
         columns = [np.ascontiguousarray(rows.T)]
         if not self._signed:
             columns = [(columns[0].astype(np.int16) + 128).astype(np.uint8), np.array(128, np.uint8)]
         matrix, *shift = map(g.constant, columns)
-        scales = one, g.constant(scale.astype(np.float32))
-        (out,) = g.contrib("MatMulIntegerToFloat", rounded, matrix, *scales, zero, *shift)
-        out = g.op("Mul", out, step)
-        return out if bias is None else g.op("Add", out, g.constant(bias))
+        scales = g.constant(np.array(1, np.float32)), g.constant(scale.astype(np.float32))
+        (out,) = g.contrib("MatMulIntegerToFloat", x.values, matrix, *scales, x.zero, *shift)
+        out = g.op("Mul", out, x.step)
+        return out if bias is None or not bias.any() else g.op("Add", out, g.constant(bias))
 
     def _step(self, x: str, rounding: Rounding) -> str:
         """How far apart the numbers are that a frame is rounded to."""
@@ -148,8 +168,11 @@ class Layers:
 
     def self_attention(self, x: str, name: str, width: int, heads: int, causal: bool = False) -> str:
         """`nn.whisper.Attention` of x to itself."""
-        joined = self.linear(x, *(f"{name}.{part}" for part in ("query", "key", "value")))
-        q, k, v = self.graph.split(joined, 2, width, width, width)
+        rounded = self.rounded(x, width)
+        # Three products, not one and its parts: all that is done to one fits into the processor's cache.
+        q, k, v = (
+            self.product(rounded, *self.stored(f"{name}.{part}")) for part in ("query", "key", "value")
+        )
         return self.linear(self.attention(q, k, v, heads, causal), f"{name}.out")
 
     def feed_forward(self, x: str, name: str) -> str:

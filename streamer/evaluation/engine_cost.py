@@ -246,7 +246,7 @@ def random_onnx_maker(size: str) -> Maker:
 
 
 def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
-    runtimes: list[Runtime] = ["onnx", *(["openvino"] if openvino.installed() else [])]
+    runtimes: tuple[Runtime, ...] = ("onnx", "openvino") if openvino.installed() else ("onnx",)
     makers = [_runtime_maker(replace(found, runtime=one), tokenizer) for one in runtimes]
 
     def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
