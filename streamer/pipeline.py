@@ -35,8 +35,11 @@ log = logging.getLogger(__name__)
 READ = SAMPLE_RATE // 5
 """Samples that the listener takes from a ring at once (200 ms)."""
 
-REST = LEVEL
-"""Samples for which the listener rests while nobody speaks: the grid of levels, on which all ticks lie."""
+REST = 2 * LEVEL
+"""Samples for which the listener rests while nobody speaks (200 ms), on whose grid all ticks lie.
+
+To wake two threads costs more than what they do then.
+"""
 
 INFERENCE_REST = 1.0
 """Seconds for which the inference thread waits for a pass before it shows that it is alive."""
