@@ -89,7 +89,8 @@ class Search:
         """`pieces`: the bytes of each token; one that begins a word begins with a space."""
         self._model, self._pieces, self._hotwords = model, pieces, hotwords
         self._options = options or SearchOptions()
-        self._spaced = any(piece.startswith(SPACE) for piece in pieces)
+        self._begins = [piece.startswith(SPACE) for piece in pieces]
+        self._spaced = any(self._begins)
 
     def find(
         self,
@@ -137,17 +138,24 @@ class Search:
         o = self._options
         tried = self._candidates(row)
         reached: dict[_Text, None] = dict.fromkeys(active)
+        least = max(_sum(t.blank, t.spoken) + t.words + t.outlook for t in active) + blank - o.margin
         for text in active:
             either = _sum(text.blank, text.spoken)
             text.next_blank = _sum(text.next_blank, either + blank)
             if text.piece >= 0:
                 text.next_spoken = _sum(text.next_spoken, text.spoken + float(row[text.piece + 1]))
+            most = self._most(text)
             for piece, logprob in tried:
                 # The same piece twice needs a blank between.
                 heard = (text.blank if piece == text.piece else either) + logprob
-                if heard < NEVER / 2 or (text is whole and not self._pieces[piece].startswith(SPACE)):
+                begins = self._begins[piece]
+                if heard < NEVER / 2 or (text is whole and not begins):
                     continue
-                longer = text.longer.get(piece) or self._longer(text, piece)
+                longer = text.longer.get(piece)
+                if longer is None:
+                    if heard + most[begins] < least:
+                        continue
+                    longer = self._longer(text, piece)
                 longer.next_spoken = _sum(longer.next_spoken, heard)
                 if logprob > longer.peak:
                     longer.peak, longer.frame = logprob, frame
@@ -174,6 +182,18 @@ class Search:
         found = list(zip(best.tolist(), pieces[best].tolist(), strict=True))
         least = float(row.max()) - o.reach
         return [(piece, logprob) for piece, logprob in found if logprob > least]
+
+    def _most(self, text: _Text) -> tuple[float, float]:
+        """What the words of a text with a piece more score at most, where it goes on with a word, or begins one.
+
+        It saves making, in every frame, the hundreds of texts that would not be kept.
+        """
+        if self._hotwords is not None:
+            return math.inf, math.inf
+        o = self._options
+        known = max(0.0, o.unknown)
+        going = max(text.outlook, o.unknown + o.bonus) if text.open else known + o.bonus
+        return text.words + going, text.words + 2 * (known + o.bonus)
 
     def _longer(self, text: _Text, piece: int) -> _Text:
         """The text with a piece more, made on first use and kept."""
