@@ -184,7 +184,7 @@ class Search:
         return [(piece, logprob) for piece, logprob in found if logprob > least]
 
     def _most(self, text: _Text) -> tuple[float, float]:
-        """What the words of a text with a piece more score at most, where it goes on with a word, or begins one.
+        """What the words of a text with a piece more score at most: where a word goes on, where one begins.
 
         It saves making, in every frame, the hundreds of texts that would not be kept.
         """
