@@ -39,7 +39,9 @@ class ModelConfig(Section):
     words: str = "auto"
     """What helps the CTC branch: auto: the model's own, off, or a file from `streamer train words`."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of the inference worker; 0 leaves one core for capture."""
+    """Threads of each worker; 0 shares out what leaves one core for capture."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Passes of different streams that run at once; 0 is one for each core but that one."""
     language: str = "en"
     """A Whisper language code, or `auto` to detect it for each utterance."""
     task: Literal["transcribe", "translate"] = "transcribe"

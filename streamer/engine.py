@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from streamer.asr.spelling import SPACE, SpellingTokenizer
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import DecoderTranscriber, Wordless, make_transcriber
 from streamer.asr.words import TimedWord
+from streamer.backends import processor
 from streamer.backends.base import BUCKET, Encoded, Network
 from streamer.backends.choice import Backend, choose, prepare
 from streamer.config import PLAIN, ModelConfig, TextConfig
@@ -62,9 +63,7 @@ class Result:
     emotion: tuple[float, ...] = ()
 
 
-def load_engine(
-    config: ModelConfig, text: TextConfig = PLAIN, backend: Literal["auto", "torch", "onnx"] = "torch"
-) -> Engine:
+def load_engine(config: ModelConfig, text: TextConfig = PLAIN, backend: Backend = "torch") -> Engine:
     """The engine that the settings ask for. Blocks for as long as loading takes.
 
     backend: what computes, where it can (see `backends.choice`). Raises ModelError, and ConfigError for a
@@ -88,8 +87,8 @@ def prepare_engine(config: ModelConfig, backend: Backend) -> bool:
 
 
 def _threads(config: ModelConfig) -> int:
-    """Of the inference worker."""
-    return config.threads or max(1, (os.cpu_count() or 2) - 1)
+    """Of each worker."""
+    return processor.threads(config.threads, processor.workers(config.workers))
 
 
 def _beginning(vocabulary: Vocabulary) -> tuple[int, ...]:
@@ -147,7 +146,7 @@ def _give_back() -> None:
 
 
 class Engine:
-    """A loaded model that answers requests. Not thread-safe: it belongs to the inference thread.
+    """A loaded model that answers requests, of several threads at once if need be.
 
     `encoder_passes` counts windows encoded: a request costs exactly one, whatever it asks for. `tokens`
     counts what was decoded beyond the given prefixes, `seconds` the time spent in `run`.
@@ -176,6 +175,7 @@ class Engine:
         self._transcriber = make_transcriber(model, self._network, tokenizer, decoder, words, text)
         self.encoder_passes = self.tokens = 0
         self.seconds = 0.0
+        self._counting = threading.Lock()
 
     @property
     def writes(self) -> bool:
@@ -204,11 +204,14 @@ class Engine:
             pooled=self.model.tags is not None and any(r.windows for r in requests),
             judged=any(r.text is not None and r.text.ended for r in requests),
         )
-        self.encoder_passes += len(requests)
         scores = self._scores(requests, encoded)
         results = [self._read(r, encoded, i, scores[i]) for i, r in enumerate(requests)]
-        self.tokens += sum(len(d.tokens) - d.prefix_length for r in results if (d := r.decoded) is not None)
-        self.seconds += time.perf_counter() - began
+        with self._counting:
+            self.encoder_passes += len(requests)
+            self.tokens += sum(
+                len(d.tokens) - d.prefix_length for r in results if (d := r.decoded) is not None
+            )
+            self.seconds += time.perf_counter() - began
         return results
 
     def _read(self, request: Request, encoded: Encoded, i: int, scores: NDArray[np.float32]) -> Result:

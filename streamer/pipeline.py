@@ -1,8 +1,9 @@
 """Sources, ears, scheduler and engine put together: the threads, and what may be asked of them.
 
 Threads: one for each source (`source NAME`), one `listener` for all streams (ring → ear →
-scheduler), one `inference` (scheduler → engine → bus). All are started and joined here. A listener or
-inference thread that dies is a `problem`: the daemon then ends rather than stay alive but mute.
+scheduler), one `inference` or more (scheduler → engine → bus; `model.workers`). All are started and joined
+here. A listener or inference thread that dies is a `problem`: the daemon then ends rather than stay alive but
+mute.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from streamer.audio.level import LEVEL
 from streamer.audio.ring import Block, Gap, Ring
 from streamer.audio.source import Source, StateChange
+from streamer.backends import processor
 from streamer.bus import Bus
 from streamer.config import Config
 from streamer.ear import Ear
@@ -65,7 +67,7 @@ class Pipeline:
     """Build with `build`, `start`, `add` sources, and in the end `drain` and `stop`.
 
     fast: files run as fast as the engine can and no pass is ever replaced. others: engines of streams that
-    have their own, by the stream's name; `engine` hears all others. One thread runs them all.
+    have their own, by the stream's name; `engine` hears all others. The same threads run them all.
     """
 
     def __init__(
@@ -87,28 +89,29 @@ class Pipeline:
         )
         config = self._fitted.config
         self._config, self.bus = config, bus
+        workers = processor.workers(config.model.workers)
         self._scheduler = Scheduler(
             self._bucket,
             partial_patience=config.live.step,
             ambient_patience=config.sounds.window,
             backlog=to_samples(config.limits.backlog),
             lossless=fast,
+            workers=workers,
         )
         self._streams: dict[str, Stream] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._started = time.monotonic()
-        self._turns = {"listener": self._started, "inference": self._started}
+        bodies: dict[str, Callable[[str], None]] = {"listener": self._listen}
+        names = ("inference", *(f"inference {i + 2}" for i in range(workers - 1)))
+        bodies |= dict.fromkeys(names, self._infer)
+        self._turns = dict.fromkeys(bodies, self._started)
         self._failed: str | None = None
         self._patience = STUCK
         self._threads = [
-            threading.Thread(
-                target=self._guard, args=("listener", self._listen), name="listener", daemon=True
-            ),
-            threading.Thread(
-                target=self._guard, args=("inference", self._infer), name="inference", daemon=True
-            ),
+            threading.Thread(target=self._guard, args=(name, body), name=name, daemon=True)
+            for name, body in bodies.items()
         ]
         self.ready = False
 
@@ -263,19 +266,19 @@ class Pipeline:
 
     # Threads.
 
-    def _guard(self, name: str, body: Callable[[], None]) -> None:
+    def _guard(self, name: str, body: Callable[[str], None]) -> None:
         """The top of a thread of ours: what it dies of is logged and becomes the pipeline's problem."""
         try:
-            body()
+            body(name)
         except Exception as error:
             log.exception("The %s thread died", name)
             self._failed = f"the {name} thread died: {type(error).__name__}: {error}"
 
-    def _listen(self) -> None:
+    def _listen(self, name: str) -> None:
         """The listener thread: everything that rings hold goes through the ears into the scheduler."""
         next_stats = time.monotonic() + 1
         while not self._stopping.is_set():
-            now = self._turns["listener"] = time.monotonic()
+            now = self._turns[name] = time.monotonic()
             if now >= next_stats:
                 next_stats = now + 1
                 self._publish_stats()
@@ -319,10 +322,10 @@ class Pipeline:
             else:
                 self.bus.publish(one)
 
-    def _infer(self) -> None:
-        """The inference thread: whatever the scheduler picks goes through the engine to the bus."""
+    def _infer(self, name: str) -> None:
+        """An inference thread: whatever the scheduler picks goes through the engine to the bus."""
         while not (self._stopping.is_set() and self._scheduler.waiting == 0):
-            self._turns["inference"] = time.monotonic()
+            self._turns[name] = time.monotonic()
             batch = self._scheduler.next(INFERENCE_REST)
             if not batch:
                 if self._stopping.is_set():
@@ -341,6 +344,7 @@ class Pipeline:
                     self.bus.publish(event)
                 if p.kind is Kind.END:
                     self._end(stream)
+            self._scheduler.done(batch)
             self._wake.set()  # there is room again
 
     def _end(self, stream: Stream) -> None:

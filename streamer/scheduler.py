@@ -1,8 +1,11 @@
-"""Which pass runs next. Pure decisions under a lock: no thread, no clock of its own.
+"""Which passes run next. Pure decisions under a lock: no thread, no clock of its own.
+
+Any number of workers may ask. What one has taken of a stream is out (`done`) before anybody gets more of that
+stream, so that its results come in order; passes that could share a batch are shared among the workers first.
 
 Live: finals first, oldest first, never dropped. A stream has at most one waiting partial and one
 waiting ambient pass: a newer one replaces it and inherits its deadline, so that under load partials
-thin out and ambient passes stretch, yet none starves. A final shares a batch with finals only: it
+thin out and ambient passes stretch, yet none starves. One that hears steady sound belongs before the next ambient one. A final shares a batch with finals only: it
 does not wait for what matters less. A stream's end comes once nothing else of it waits. A stream
 whose waiting utterances exceed the backlog has no room: its listener stops reading, and what its
 ring loses is reported as a gap.
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from streamer.passes import Kind, Pass
@@ -33,6 +36,7 @@ class _Waiting:
     partial_deadline: float = 0.0
     ambient: Pass | None = None
     ambient_deadline: float = 0.0
+    steady: Pass | None = None
     end: Pass | None = None
     in_order: deque[Pass] = field(default_factory=deque)
     partials_replaced: int = 0
@@ -48,16 +52,16 @@ class _Waiting:
         return (
             len(self.finals)
             + len(self.in_order)
-            + sum(p is not None for p in (self.partial, self.ambient, self.end))
+            + sum(p is not None for p in (self.partial, self.ambient, self.steady, self.end))
         )
 
 
 class Scheduler:
-    """See the module's docstring. Safe to use from the listener's and the worker's thread.
+    """See the module's docstring. Safe to use from the listener's and the workers' threads.
 
     bucket: maps a pass to its engine and the context it will be padded to; only passes of one share a batch.
     partial_patience, ambient_patience: seconds until a waiting pass of that kind is due.
-    backlog: samples of utterances of one stream that may wait.
+    backlog: samples of utterances of one stream that may wait. workers: how many take batches.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Scheduler:
         backlog: int,
         max_batch: int = 8,
         lossless: bool = False,
+        workers: int = 1,
     ) -> None:
         self._bucket = bucket
         self._partial_patience = partial_patience
@@ -76,7 +81,9 @@ class Scheduler:
         self._backlog = backlog
         self._max_batch = max_batch
         self._lossless = lossless
+        self._workers = workers
         self._streams: dict[str, _Waiting] = {}
+        self._running: set[str] = set()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -104,6 +111,8 @@ class Scheduler:
             waiting.partial = p
         elif p.kind is Kind.END:
             waiting.end = p
+        elif p.kind is Kind.STEADY and p.needs_encoder:
+            waiting.steady = p
         else:
             old = waiting.ambient
             if old is None:
@@ -126,13 +135,19 @@ class Scheduler:
             return waiting.backlog < self._backlog
 
     def next(self, timeout: float) -> list[Pass]:
-        """The passes to run now, as one batch; empty after `timeout` seconds without any."""
+        """The passes to run now, as one batch; empty after `timeout` seconds without any. Then say `done`."""
         with self._changed:
             batch = self._pick()
             if not batch and not self._closed:
                 self._changed.wait(timeout)
                 batch = self._pick()
             return batch
+
+    def done(self, batch: Iterable[Pass]) -> None:
+        """All results of a batch are out: its streams are free for their next."""
+        with self._changed:
+            self._running.difference_update(p.stream for p in batch)
+            self._changed.notify()
 
     def close(self) -> None:
         """Wake whoever waits in `next`; what is waiting can still be taken."""
@@ -166,25 +181,31 @@ class Scheduler:
         batch = [first]
         if first.needs_encoder:
             size = self._bucket(first)
-            for (others, _), _, other in sorted(candidates, key=lambda c: c[0]):
-                if len(batch) == self._max_batch or others != rank:
-                    break
-                if other is not first and other.needs_encoder and self._bucket(other) == size:
-                    batch.append(other)
+            alike = [
+                other
+                for (others, _), _, other in sorted(candidates, key=lambda c: c[0])
+                if others == rank and other.needs_encoder and self._bucket(other) == size
+            ]
+            batch = alike[: min(self._max_batch, -(-len(alike) // self._workers))]
         for p in batch:
             self._take(p)
+            self._running.add(p.stream)
         return batch
 
     def _candidates(self) -> list[tuple[tuple[int, float], str, Pass]]:
         """The head of every queue with its rank: finals and ends by age, then the rest by deadline."""
         out: list[tuple[tuple[int, float], str, Pass]] = []
         for name, w in self._streams.items():
+            if name in self._running:
+                continue
             if w.in_order:
                 out.append(((0, w.in_order[0].decided), name, w.in_order[0]))
             if w.finals:
                 out.append(((0, w.finals[0].decided), name, w.finals[0]))
             if w.partial is not None:
                 out.append(((1, w.partial_deadline), name, w.partial))
+            if w.steady is not None:  # before the ambient pass, which follows it
+                out.append(((1, w.steady.decided + self._ambient_patience), name, w.steady))
             if w.ambient is not None:
                 out.append(((1, w.ambient_deadline), name, w.ambient))
             if w.end is not None and w.count == 1:
@@ -202,5 +223,7 @@ class Scheduler:
             w.partial = None
         elif p is w.ambient:
             w.ambient = None
+        elif p is w.steady:
+            w.steady = None
         elif p is w.end:
             w.end = None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamer.audio.ring import Ring
 from streamer.audio.source import Report, StateChange
 from streamer.bus import Bus
-from streamer.config import Config, GuardsConfig
+from streamer.config import Config, GuardsConfig, ModelConfig
 from streamer.engine import Engine, Result
 from streamer.errors import ConfigError, ModelError, ProtocolError, StreamerError
 from streamer.events import Event, SourceState
@@ -172,6 +172,29 @@ def test_real_time_equals_fast() -> None:
     events, pipeline = run([Playback(cut(audio, lambda: 320), speed=1.0, live=True)], fast=False)
     assert pipeline.stats()["test"].partials_replaced == 0
     assert essence(events, KEPT) == essence(fast, KEPT)
+
+
+@pytest.mark.parametrize("decoder", ["ctc", "attention"])
+def test_several_workers_say_of_each_stream_what_one_says_of_it_alone(decoder: str) -> None:
+    """Streams of different lengths, so that what one worker runs changes all the time."""
+    audio = conversation()
+    streams = {f"stream {i}": audio[: (9 - i) * RATE] for i in range(4)}
+    config = Config().model_copy(update={"model": ModelConfig(workers=3)})
+
+    def engine() -> Engine:
+        return Engine(tiny_model(), tiny_tokenizer(), decoder=decoder)
+
+    together, pipeline = run([Playback([one], name) for name, one in streams.items()], config, engine())
+    assert [name for name in pipeline._turns if name.startswith("inference")] == [
+        "inference",
+        "inference 2",
+        "inference 3",
+    ]
+    wanted = (*KEPT, "transcript.partial")
+    for name, one in streams.items():
+        alone, _ = run([Playback([one], name)], engine=engine())
+        of_stream = [event for event in together if getattr(event, "stream", None) == name]
+        assert essence(of_stream, wanted) == essence(alone, wanted)
 
 
 EVERYTHING = {

@@ -18,9 +18,16 @@ def a_pass(kind: Kind, stream: str = "a", decided: float = 0.0, n: int = 16000, 
     return Pass(stream, kind, 0, n, samples, decided, utterance)
 
 
+def turn(scheduler: Scheduler) -> list[Pass]:
+    """What the only worker does next."""
+    batch = scheduler.next(0)
+    scheduler.done(batch)
+    return batch
+
+
 def drain(scheduler: Scheduler) -> list[Pass]:
     out = []
-    while batch := scheduler.next(0):
+    while batch := turn(scheduler):
         out += batch
     return out
 
@@ -54,11 +61,11 @@ def test_partials_thin_out_but_ambient_passes_do_not_starve() -> None:
     """Every turn brings a newer partial and a newer ambient pass; only one runs a turn."""
     s = make()
     ran = []
-    for turn in range(40):
-        now = turn * 0.8
+    for step in range(40):
+        now = step * 0.8
         s.submit(a_pass(Kind.PARTIAL, "speaker", now))
         s.submit(a_pass(Kind.AMBIENT, "room", now))
-        ran += s.next(0)
+        ran += turn(s)
     kinds = [p.kind for p in ran]
     assert kinds.count(Kind.AMBIENT) >= 40 * 0.8 / 4 - 2
     assert kinds.count(Kind.PARTIAL) > kinds.count(Kind.AMBIENT)
@@ -85,11 +92,11 @@ def test_the_end_comes_after_everything_else_of_its_stream() -> None:
 def test_an_end_comes_while_other_streams_are_too_much() -> None:
     s = make()
     s.submit(a_pass(Kind.END, "gone", 0.5))
-    for turn in range(3):
-        s.submit(a_pass(Kind.PARTIAL, "busy", float(turn)))
-        if any(p.kind is Kind.END for p in s.next(0)):
+    for step in range(3):
+        s.submit(a_pass(Kind.PARTIAL, "busy", float(step)))
+        if any(p.kind is Kind.END for p in turn(s)):
             return
-        s.submit(a_pass(Kind.AMBIENT, "busy", float(turn)))
+        s.submit(a_pass(Kind.AMBIENT, "busy", float(step)))
     raise AssertionError("the end starved")
 
 
@@ -98,7 +105,7 @@ def test_a_final_does_not_wait_for_what_matters_less() -> None:
     s = make(max_batch=8)
     for kind, stream in ((Kind.AMBIENT, "a"), (Kind.FINAL, "a"), (Kind.PARTIAL, "b"), (Kind.FINAL, "c")):
         s.submit(a_pass(kind, stream))
-    assert [sorted(p.kind for p in s.next(0)) for _ in range(2)] == [
+    assert [sorted(p.kind for p in turn(s)) for _ in range(2)] == [
         [Kind.FINAL, Kind.FINAL],
         [Kind.PARTIAL, Kind.AMBIENT],
     ]
@@ -108,7 +115,7 @@ def test_passes_of_one_context_share_a_batch() -> None:
     s = make(max_batch=3)
     for stream, n in (("a", 4000), ("b", 9000), ("c", 4500), ("d", 4100), ("e", 4200)):
         s.submit(a_pass(Kind.AMBIENT, stream, n=n))
-    batch = s.next(0)
+    batch = turn(s)
     assert [p.stream for p in batch] == ["a", "c", "d"]
 
 
@@ -119,7 +126,7 @@ def test_backlog_takes_the_room_and_gives_it_back() -> None:
     s.submit(a_pass(Kind.FINAL, utterance=2))
     assert not s.has_room("a")
     assert s.has_room("b")
-    s.next(0)
+    turn(s)
     assert s.has_room("a")
 
 
@@ -163,7 +170,7 @@ def test_every_final_runs_once_whatever_else_happens(
         if kind is Kind.FINAL:
             finals.append(p)
         if data.draw(st.booleans()):
-            ran += s.next(0)
+            ran += turn(s)
     ran += drain(s)
     done = [p for p in ran if p.kind is Kind.FINAL]
     assert sorted(map(id, done)) == sorted(map(id, finals))
@@ -171,3 +178,42 @@ def test_every_final_runs_once_whatever_else_happens(
         mine = [p.utterance for p in done if p.stream == stream]
         assert mine == sorted(mine)
     assert s.waiting == 0
+
+
+def test_two_workers_share_what_could_be_one_batch() -> None:
+    s = make(max_batch=8, workers=2)
+    for stream in "abcde":
+        s.submit(a_pass(Kind.PARTIAL, stream))
+    batches = [s.next(0), s.next(0), s.next(0)]
+    assert sorted(p.stream for batch in batches for p in batch) == list("abcde")
+    assert [len(batch) for batch in batches] == [3, 1, 1]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Kind)), max_size=30), st.data())
+def test_no_stream_is_with_two_workers_at_once_and_nothing_final_is_lost(
+    asked: list[tuple[str, Kind]], data: st.DataObject
+) -> None:
+    s = make(max_batch=4, workers=3)
+    running: list[list[Pass]] = []
+    finals: list[tuple[str, float]] = []
+
+    def take() -> None:
+        if batch := s.next(0):
+            busy = {p.stream for other in running for p in other}
+            assert busy.isdisjoint(p.stream for p in batch)
+            running.append(batch)
+            finals.extend((p.stream, p.decided) for p in batch if p.kind is Kind.FINAL)
+
+    for now, (stream, kind) in enumerate(asked):
+        s.submit(a_pass(kind, stream, float(now), utterance=now))
+        for _ in range(data.draw(st.integers(0, 2))):
+            take()
+        if running and data.draw(st.booleans()):
+            s.done(running.pop(data.draw(st.integers(0, len(running) - 1))))
+    while running or s.waiting:
+        while running:
+            s.done(running.pop())
+        take()
+    wanted = [(stream, float(now)) for now, (stream, kind) in enumerate(asked) if kind is Kind.FINAL]
+    for stream in "abc":
+        assert [f for f in finals if f[0] == stream] == [w for w in wanted if w[0] == stream]

@@ -180,6 +180,7 @@ def test_slots_are_done_once_and_in_order_whatever_the_load(which: int, data: st
                 windows.append((p.start + first * TOKEN, p.start + last * TOKEN))
                 ends.append(windows[-1][1])
             list(track.events(p, request, None if request is None else answer(request)))
+        scheduler.done(batch)
 
     for p in PASSES[which]:
         scheduler.submit(p)
@@ -499,6 +500,28 @@ def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
         assert isinstance(final, TranscriptFinal)
         said[name] = (final.text, track.suppressed)
     assert said == {"music": ("", {"sound": 1}), "talk": ("ab cd", {})}
+
+
+def test_a_partial_waits_for_the_first_window_and_not_for_long() -> None:
+    labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
+    talk = (0.0, 0.0, 1.0)
+    unheard, heard = a_pass(Kind.PARTIAL, 0.9, 1.6, 1), a_pass(Kind.PARTIAL, 0.9, 2.4, 1)
+
+    def shown(track: Track, p: Pass) -> bool:
+        tail = "-" * 40
+        return any(isinstance(e, TranscriptPartial) for e in do(track, p, "-ab- cd" + tail, scores=talk))
+
+    track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
+    assert [shown(track, p) for p in (unheard, heard)] == [False, True]
+    # Nobody is asked, nobody can tell, and a window that is far off is not waited for.
+    settings: list[dict[str, Any]] = [{"sounds": {"enabled": False}}, {"guards": {"enabled": False}}]
+    for setting in settings:
+        track = Track("s", Config.model_validate(setting), replace(MODEL, labels=labels), TOKENIZER)
+        assert shown(track, unheard)
+    assert shown(make(), unheard)
+    seldom = Config.model_validate({"sounds": {"hop": 4.0}})
+    track = Track("s", seldom, replace(MODEL, labels=labels), TOKENIZER)
+    assert shown(track, a_pass(Kind.PARTIAL, 0.9, 3.2, 1))
 
 
 def test_without_partials_ambient_passes_hear_what_an_utterance_was() -> None:

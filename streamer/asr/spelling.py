@@ -19,7 +19,7 @@ class SpellingTokenizer(Tokenizer):
 
     def __init__(self, encoding: tiktoken.Encoding, pieces: Sequence[str]) -> None:
         super().__init__(encoding)
-        self.pieces = tuple(pieces)
+        self._letters = tuple(pieces)
 
     @classmethod
     def of(cls, pieces: Sequence[str]) -> SpellingTokenizer:
@@ -29,8 +29,8 @@ class SpellingTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         """Tokens of text, the longest piece first; what no piece spells is left out."""
-        known = {piece: number for number, piece in enumerate(self.pieces)}
-        longest = max(map(len, self.pieces), default=0)
+        known = {piece: number for number, piece in enumerate(self._letters)}
+        longest = max(map(len, self._letters), default=0)
         tokens: list[int] = []
         at = 0
         while at < len(text):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from streamer.backends import openvino, state
+from streamer.backends import openvino, processor, state
 from streamer.backends.child import in_child
 from streamer.backends.graphs import HEADS
 from streamer.backends.kept import Kept, find, keep
@@ -57,11 +57,11 @@ class Fitting:
     writes: bool
     runtime: Runtime = "onnx"
 
-    def network(self, threads: int) -> OnnxNetwork:
+    def network(self, threads: int, workers: int = 1) -> OnnxNetwork:
         """What computes it. Raises CheckpointError, MissingExtraError and ModelError."""
         from streamer.backends.onnx import OnnxNetwork
 
-        return OnnxNetwork(self.model, threads, self.weights, self.writes, runtime=self.runtime)
+        return OnnxNetwork(self.model, threads, self.weights, self.writes, None, self.runtime, workers)
 
     def keep(self, config: ModelConfig) -> bool:
         """Write its graphs into the cache; whether that could be done. Raises CheckpointError."""
@@ -84,10 +84,11 @@ def choose(
         return None
     from streamer.backends.onnx import OnnxNetwork
 
+    workers = processor.workers(config.workers)
     try:
         if isinstance(ready, Kept):
-            return ready.model, OnnxNetwork(ready.model, threads, kept=ready.graphs)
-        network = ready.network(threads)
+            return ready.model, OnnxNetwork(ready.model, threads, kept=ready.graphs, workers=workers)
+        network = ready.network(threads, workers)
     except ModelError as error:
         log.warning("torch computes: %s", error)
         return None

@@ -62,13 +62,15 @@ class OnnxNetwork:
         writes: bool = False,
         kept: Mapping[str, Path] | None = None,
         runtime: Runtime = "onnx",
+        workers: int = 1,
     ) -> None:
         """weights: where they are not in a folder of ours. writes: its decoder is to write.
 
         runtime: what computes the encoder, which is most of a pass. kept: its graphs, where they were written
-        before, and none of the three is asked for. Raises CheckpointError for weights that are not what the
-        definition promises, MissingExtraError without OpenVINO where that is to compute, ModelError where
-        ONNX Runtime is missing, or either cannot run the model here.
+        before, and none of the three is asked for. workers: threads that will ask at once. Raises
+        CheckpointError for weights that are not what the definition promises, MissingExtraError without
+        OpenVINO where that is to compute, ModelError where ONNX Runtime is missing, or either cannot run the
+        model here.
         """
         found: Graphs = kept or written(model, weights, writes, runtime)
 
@@ -78,7 +80,11 @@ class OnnxNetwork:
 
         info = model.info
         self._dims, self._context = info.dims, info.context
-        self._encoder = begin("encoder") if "encoder" in found else begin("plain", openvino.session)
+        self._encoder = (
+            begin("encoder")
+            if "encoder" in found
+            else begin("plain", partial(openvino.session, workers=workers))
+        )
         self._tags = begin("tags") if "tags" in found else None
         self._ctc = begin("ctc") if "ctc" in found else None
         self.writer = OnnxDecoder(info, begin("hearing"), begin("step")) if "step" in found else None

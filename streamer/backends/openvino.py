@@ -7,6 +7,7 @@ with a scale for each run of GROUP numbers of a frame.
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,23 @@ def installed() -> bool:
 
 
 class OpenVinoSession:
-    """A graph that is ready to run, and is asked as a session of ONNX Runtime is."""
+    """A graph that is ready to run, and is asked as a session of ONNX Runtime is: by any thread."""
 
     def __init__(self, compiled: Any) -> None:
-        self._compiled, self._request = compiled, compiled.create_infer_request()
+        self._compiled = compiled
+        self._of_thread = threading.local()
 
     def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[Floats]:
         """Outputs by name, of inputs by name."""
-        found = self._request.infer(dict(feeds), share_inputs=True)
+        request = getattr(self._of_thread, "request", None)
+        if request is None:
+            request = self._of_thread.request = self._compiled.create_infer_request()
+        found = request.infer(dict(feeds), share_inputs=True)
         return [np.asarray(found[self._compiled.output(name)]) for name in names]
 
 
-def session(model: bytes | Path, threads: int) -> OpenVinoSession:
-    """A graph of standard operators, or the file that it is in, ready to run.
+def session(model: bytes | Path, threads: int, workers: int = 1) -> OpenVinoSession:
+    """A graph of standard operators, or the file that it is in, ready to run, on so many threads a worker.
 
     Raises MissingExtraError without OpenVINO, ModelError where it cannot run the graph.
     """
@@ -49,8 +54,8 @@ def session(model: bytes | Path, threads: int) -> OpenVinoSession:
     except ImportError as error:
         raise MissingExtraError("engine.backend = 'openvino'", "openvino") from error
     settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads * workers,
+        "NUM_STREAMS": workers,
         "ENABLE_CPU_PINNING": False,  # its threads may not share a processor with the capture's
         "INFERENCE_PRECISION_HINT": "bf16" if processor.multiplies_bfloat16() else "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 X86 = {"x86_64", "amd64"}
@@ -32,3 +33,13 @@ def multiplies_signed() -> bool:
 def multiplies_bfloat16() -> bool:
     """Whether it multiplies bfloat16 in hardware."""
     return bool(flags() & BFLOAT16)
+
+
+def workers(asked: int) -> int:
+    """Passes that run at once (`model.workers`): as asked; for 0 one a processor, but one for capture."""
+    return asked or max(1, (os.cpu_count() or 2) - 1)
+
+
+def threads(asked: int, count: int) -> int:
+    """Of each of `count` workers (`model.threads`); for 0 its share of all processors but one."""
+    return asked or max(1, workers(0) // count)

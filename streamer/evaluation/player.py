@@ -174,6 +174,7 @@ class _Simulation:
             if batch:
                 began = time.perf_counter()
                 events = self._infer(batch)
+                self._scheduler.done(batch)
                 done = now + time.perf_counter() - began
                 self._listen(done)
                 self._seen += (Seen(event, done) for event in events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import pytest
@@ -34,3 +35,26 @@ def test_an_x86_needs_dot_products_to_multiply_signed(
 def test_bfloat16_needs_hardware(flags: set[str], it_does: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "flags", lambda: flags)
     assert processor.multiplies_bfloat16() is it_does
+
+
+@pytest.mark.parametrize(
+    ("processors", "asked", "found"),
+    [
+        (8, (1, 0), (1, 7)),
+        (8, (0, 0), (7, 1)),
+        (8, (3, 0), (3, 2)),
+        (8, (3, 4), (3, 4)),
+        (2, (0, 0), (1, 1)),
+        (2, (4, 0), (4, 1)),
+        (None, (0, 0), (1, 1)),
+    ],
+)
+def test_workers_share_all_processors_but_one(
+    processors: int | None,
+    asked: tuple[int, int],
+    found: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    workers = processor.workers(asked[0])
+    assert (workers, processor.threads(asked[1], workers)) == found
