@@ -26,7 +26,7 @@ class Draws:
 class Limits:
     """[limits]: how far a short context may be from the full one of the checkpoint as it was."""
 
-    states: float = 0.1
+    states: float = 0.05
     """Of the final states: mean squared difference as a share of their variance."""
     texts: float = 3.0
     """Words that are others, in per cent."""
@@ -46,7 +46,9 @@ class ContextConfig:
     """Share of the steps until the rate is reached; from there it falls to 0."""
     weight_decay: float = 0.0
     layers: float = 1.0
-    """Weight of the layers that heads read, beside that of the final states."""
+    """Weight of the layers that heads read, beside that of the final states …"""
+    text: float = 1.0
+    """… and of what the decoder, where it is what writes, makes of them; 0: it is not asked."""
     pieces: int = 4000
     """Pieces of recordings at most. Each is heard in its full context once, which the work folder keeps."""
     every: int = 100
@@ -58,7 +60,7 @@ class ContextConfig:
     margins: tuple[float, ...] = (0.0, 0.8, 1.6, 3.2, 6.4)
     """Seconds of silence behind the audio to be measured, the least first."""
     texts: bool = True
-    """Whether what is written is compared: of no use where a decoder has learnt nothing."""
+    """Whether what is written counts at all: not in a model that is only to hear sounds."""
     language: str = "auto"
     """Of the recordings, for a multilingual decoder."""
     bf16: bool = False

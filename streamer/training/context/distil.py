@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from streamer.nn.whisper import AudioEncoder
 from streamer.training.context.pieces import Known, Lesson
+from streamer.training.context.told import Scribe, Told
 
 LABEL = "numbers"
 """The input that makes transformers' Trainer evaluate the loss."""
@@ -51,19 +52,37 @@ def apart(found: Known, wanted: Known, spread: Spread) -> Tensor:
 
 
 class Distiller(nn.Module):
-    """A copy of an encoder that learns. weight: of the layers, beside that of the final states."""
+    """A copy of an encoder that learns.
 
-    def __init__(self, encoder: AudioEncoder, spread: Spread, weight: float) -> None:
+    layers, text: weights of the layers, and of what a decoder (`scribe`) makes of the states, beside that of
+    the final states.
+    """
+
+    def __init__(
+        self,
+        encoder: AudioEncoder,
+        spread: Spread,
+        layers: float,
+        scribe: Scribe | None = None,
+        text: float = 1.0,
+    ) -> None:
         super().__init__()
         self.student = copy.deepcopy(encoder).float().requires_grad_(True)
-        self._spread, self._weight = spread, weight
+        self._spread, self._layers, self._text = spread, layers, text
+        self._scribe = scribe  # its decoder is no child: checkpoints need not hold what never changes
 
     def forward(
-        self, numbers: Tensor, mel: Sequence[Tensor], states: Sequence[Tensor], layers: Sequence[Tensor]
+        self,
+        numbers: Tensor,
+        mel: Sequence[Tensor],
+        states: Sequence[Tensor],
+        layers: Sequence[Tensor],
+        tokens: Sequence[Tensor],
+        said: Sequence[Tensor],
     ) -> dict[str, Tensor]:
         """Lessons as `collate` puts them together; those of one context go through in one pass.
 
-        Returns the loss, and how far each is from what is known of it (B, 1 + L).
+        Returns the loss, and how far each is from what is known of it (B, 2 + L): states, text, layers.
         """
         spread = Spread(self._spread.states.to(numbers.device), self._spread.layers.to(numbers.device))
         alike = defaultdict(list)
@@ -78,9 +97,15 @@ class Distiller(nn.Module):
                     encoding.states[k, : wanted.states.shape[0]],
                     encoding.layers[k, :, : wanted.layers.shape[1]],
                 )
-                rows[i] = apart(found, wanted, spread)
+                rest = apart(found, wanted, spread)
+                text = torch.zeros_like(rest[:1])
+                if self._scribe is not None:
+                    # The decoder reads the silence behind the audio as well.
+                    text = self._scribe.distance(Told(tokens[i], said[i]), encoding.states[k : k + 1])[None]
+                rows[i] = torch.cat([rest[:1], text, rest[1:]])
         distances = torch.stack(rows)
-        loss = distances[:, 0].mean() + self._weight * distances[:, 1:].mean()
+        states_apart, text_apart, layers_apart = distances[:, 0], distances[:, 1], distances[:, 2:]
+        loss = states_apart.mean() + self._text * text_apart.mean() + self._layers * layers_apart.mean()
         return {"loss": loss, "apart": distances.detach()}
 
 
@@ -91,10 +116,12 @@ def collate(lessons: Sequence[Lesson]) -> dict[str, Any]:
         "mel": [one.mel for one in lessons],
         "states": [one.known.states for one in lessons],
         "layers": [one.known.layers for one in lessons],
+        "tokens": [one.known.told.tokens for one in lessons if one.known.told],
+        "said": [one.known.told.said for one in lessons if one.known.told],
     }
 
 
 def measure(found: Any) -> dict[str, float]:
-    """Of an evaluation's predictions (N, 1 + L): the means over the states, over all layers."""
-    distances = found.predictions
-    return {"states": float(distances[:, 0].mean()), "layers": float(distances[:, 1:].mean())}
+    """Of an evaluation's predictions (N, 2 + L): means over the states, the texts, and all layers."""
+    states, text, *layers = found.predictions.mean(0).tolist()
+    return {"states": states, "text": text, "layers": sum(layers) / len(layers)}

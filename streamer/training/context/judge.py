@@ -58,9 +58,10 @@ class Apart:
     sounds: float | None
 
     def within(self, limits: Limits) -> bool:
-        """Whether that is near enough."""
+        """Whether that is near enough. States alone do not say: somebody has to have read them."""
         return (
-            self.states <= limits.states
+            (self.texts is not None or self.sounds is not None)
+            and self.states <= limits.states
             and (self.texts is None or self.texts <= limits.texts)
             and (self.sounds is None or self.sounds <= limits.sounds)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from streamer.nn.whisper import AudioEncoder
 from streamer.timebase import FRAME, FULL_CONTEXT, POOL, to_samples
 from streamer.training.bars import track
 from streamer.training.context.config import Draws
+from streamer.training.context.told import Scribe, Told
 from streamer.training.recordings import Utterance
 
 LARGEST = 65504.0
@@ -46,10 +48,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the audio's frames are in the full context: states (T, D), pooled layers (L, T // POOL, D)."""
+    """What the audio's frames are: states (T, D), pooled layers (L, T // POOL, D).
+
+    told: what a decoder writes; None without one.
+    """
 
     states: Tensor
     layers: Tensor
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,20 @@ class Teacher:
     """What an encoder says of pieces in its full context, kept in a folder of `work`.
 
     The folder is another one for other weights, another precision or other pieces; what is there is not
-    computed again.
+    computed again. scribe: what writes their texts, if anything does.
     """
 
-    def __init__(self, encoder: AudioEncoder, pieces: Sequence[Piece], work: Path, bf16: bool) -> None:
-        self.pieces, self._encoder, self._bf16 = list(pieces), encoder, bf16
-        names = "\n".join(piece.name for piece in pieces)
-        self._folder = work / f"teacher-{weights_digest(encoder, names, str(bf16))}"
+    def __init__(
+        self,
+        encoder: AudioEncoder,
+        pieces: Sequence[Piece],
+        work: Path,
+        bf16: bool,
+        scribe: Scribe | None = None,
+    ) -> None:
+        self.pieces, self._encoder, self._bf16, self._scribe = list(pieces), encoder, bf16, scribe
+        about = ["\n".join(piece.name for piece in pieces), str(bf16), scribe.identity if scribe else ""]
+        self._folder = work / f"teacher-{weights_digest(encoder, *about)}"
 
     def prepare(self, label: str, progress: bool = True) -> Teacher:
         """Hear every piece that has not been heard yet."""
@@ -97,13 +110,16 @@ class Teacher:
             with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self._bf16):
                 found = encoder(mel, pooled=True)
             frames = piece.length // FRAME
+            kept: dict[str, Any] = {
+                "states": _half(found.states[0, :frames]),
+                "layers": _half(found.layers[0, :, : frames // POOL]),
+            }
+            if self._scribe is not None:
+                told = self._scribe.write(found.states.float().cpu(), piece.length)
+                kept |= {"tokens": told.tokens.numpy(), "said": _half(told.said)}
             part = self._file(i).with_suffix(".part")
             with open(part, "wb") as out:
-                np.savez(
-                    out,
-                    states=_half(found.states[0, :frames]),
-                    layers=_half(found.layers[0, :, : frames // POOL]),
-                )
+                np.savez(out, **kept)
             part.replace(self._file(i))
         self._encoder.to("cpu")
         return self
@@ -111,7 +127,9 @@ class Teacher:
     def known(self, i: int) -> Known:
         """Of piece i."""
         with np.load(self._file(i)) as kept:
-            return Known(*(torch.from_numpy(kept[name].astype(np.float32)) for name in ("states", "layers")))
+            found = {name: torch.from_numpy(kept[name]) for name in kept}
+        told = Told(found["tokens"], found["said"].float()) if "tokens" in found else None
+        return Known(found["states"].float(), found["layers"].float(), told)
 
     def _file(self, i: int) -> Path:
         return self._folder / f"{i:06d}.npz"
@@ -133,8 +151,7 @@ class Lessons(Dataset[Lesson]):
 
     def __getitem__(self, i: int) -> Lesson:
         rng = np.random.default_rng((self._seed, i))
-        # Each piece once before any comes again.
-        number = i % len(self._teacher.pieces)
+        number = i % len(self._teacher.pieces)  # each as often as any other
         piece = self._teacher.pieces[number]
         margin = to_samples(self._draws.margin * rng.random())
         full = rng.random() < self._draws.full

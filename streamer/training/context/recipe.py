@@ -23,6 +23,7 @@ from streamer.training.context.config import ContextConfig, Limits
 from streamer.training.context.distil import LABEL, Distiller, Spread, collate, measure
 from streamer.training.context.judge import Listener, Row, earned, judge, middles
 from streamer.training.context.pieces import Lessons, Teacher, draw_pieces
+from streamer.training.context.told import Scribe
 from streamer.training.ctc.recipe import CURVE, REPORT, write_json
 from streamer.training.panels import Panel, draw, series
 from streamer.training.recordings import Utterance, gather, split_off
@@ -75,7 +76,10 @@ def train_context(
     student.load_state_dict(loaded.model.state_dict())
     if config.steps:
         claim(work, _about(loaded, config, train))
-        curve = _distil(student, train, judged, work, config, report_to)
+        scribe = None
+        if config.texts and config.text and (loaded.info.text.decoder == "attention" or loaded.ctc is None):
+            scribe = Scribe(loaded.model, tokenizer, _language(tokenizer, config))
+        curve = _distil(student, scribe, (train, judged), work, config, report_to)
     student.half().float()  # what is measured is what is written
     rows = _judge(loaded, student, tokenizer, judged, config)
     margin = earned(rows, config.limits)
@@ -92,7 +96,11 @@ def train_context(
     write_json(out / REPORT, content)
     if curve:
         lines = {name: series(curve, name) for name in ("states", "layers")}
-        draw([Panel("from the full context, share of variance", lines)], out / CURVE)
+        panels = [
+            Panel("off, share of variance", lines),
+            Panel("text, nats a token", {"": series(curve, "text")}),
+        ]
+        draw(panels, out / CURVE)
     if margin is None:
         log.warning("%s", _unearned(rows, config.limits))
     return Outcome(tuple(rows), margin)
@@ -127,21 +135,22 @@ def _about(loaded: LoadedModel, config: ContextConfig, train: Sequence[Utterance
 
 def _distil(
     student: Whisper,
-    train: Sequence[Utterance],
-    judged: Sequence[Utterance],
+    scribe: Scribe | None,
+    recordings: tuple[Sequence[Utterance], Sequence[Utterance]],
     work: Path,
     config: ContextConfig,
     report_to: Sequence[str],
 ) -> list[dict[str, float]]:
     """Teach the student's encoder; the evaluations are returned."""
+    train, judged = recordings
     encoder, draws, n_mels = student.encoder, config.draws, student.dims.n_mels
     count = min(config.pieces, config.steps * config.batch)
     pieces = draw_pieces(train, count, draws, config.seed)
-    teacher = Teacher(encoder, pieces, work, config.bf16).prepare("full contexts")
+    teacher = Teacher(encoder, pieces, work, config.bf16, scribe).prepare("full contexts")
     tests = draw_pieces(judged, len(judged), draws, config.seed)
-    tester = Teacher(encoder, tests, work, config.bf16).prepare("full contexts to measure on")
+    tester = Teacher(encoder, tests, work, config.bf16, scribe).prepare("full contexts to measure on")
     spread = Spread.of(teacher.known(i) for i in range(min(SPREAD, count)))
-    model = Distiller(encoder, spread, config.layers)
+    model = Distiller(encoder, spread, config.layers, scribe, config.text)
     rows = run(
         model,
         Pace.of(config),
@@ -155,7 +164,9 @@ def _distil(
         labels=(LABEL,),
     )
     student.encoder.load_state_dict(model.student.cpu().state_dict())
-    return evaluations(rows, "states", "layers", "loss")
+    if scribe is not None:
+        scribe.whisper.cpu()
+    return evaluations(rows, "states", "text", "layers", "loss")
 
 
 def _judge(
@@ -169,14 +180,15 @@ def _judge(
     before, after = (
         Listener(loaded, whisper, tokenizer, dtype, config.texts) for whisper in (loaded.model, student)
     )
-    language = None if config.language == "auto" and tokenizer.is_multilingual else config.language
-    return judge(
-        before,
-        after,
-        middles([one.samples for one in judged], config.margins),
-        config.margins,
-        "en" if language == "auto" else language,
-    )
+    clips = middles([one.samples for one in judged], config.margins)
+    return judge(before, after, clips, config.margins, _language(tokenizer, config))
+
+
+def _language(tokenizer: Tokenizer, config: ContextConfig) -> str | None:
+    """For a decoder: None where it is to find out."""
+    if config.language != "auto":
+        return config.language
+    return None if tokenizer.is_multilingual else "en"
 
 
 def _save(
@@ -199,7 +211,7 @@ def _save(
         update["languages"] = tokenizer.languages or ("en",)
     if margin is not None:
         update["provenance"] = f"{loaded.name}, its encoder taught short contexts by its own full one"
-        update["description"] = f"{loaded.info.description}, for contexts from 1 to 30 s"
+        update["description"] = f"{loaded.name} for contexts from 1 to 30 s"
     out.mkdir(parents=True, exist_ok=True)
     info = loaded.info.model_copy(update=update)
     write_ranks(out / RANKS, tokenizer.pieces)
@@ -221,6 +233,12 @@ def _unearned(rows: Sequence[Row], limits: Limits) -> str:
     nearest = rows[-1] if not rows[-1].after.within(limits) else rows[-2]
     where = "in its full context" if nearest.margin is None else f"at a margin of {nearest.margin:g} s"
     names = ("states", "texts", "sounds")
+    if nearest.after.texts is None and nearest.after.sounds is None:
+        return (
+            "no margin was earned: nothing was written in the full context and there is no tag head, and "
+            "states alone do not say how near is near enough. The checkpoint was written as it was. Give "
+            "recordings of speech, with texts = true"
+        )
     over = [
         f"{name} {found:.3g} (limit {getattr(limits, name):g})"
         for name in names

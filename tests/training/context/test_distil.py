@@ -12,7 +12,9 @@ import torch
 from streamer.training.context.config import Draws
 from streamer.training.context.distil import LABEL, Distiller, Spread, apart, collate, measure
 from streamer.training.context.pieces import Known, Lessons, Teacher, draw_pieces
+from streamer.training.context.told import Scribe
 from streamer.training.trainer import Pace, evaluations, run
+from tests.tiny import tiny_tokenizer
 from tests.training.context.recordings import stock, utterances
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,9 +61,33 @@ def test_in_its_full_context_a_student_knows_everything(teacher: Teacher, spread
         cut = model(**collate([lessons(teacher, 2)[i] for i in range(2)]))
     assert known["loss"] < 1e-4
     assert cut["loss"] > 100 * known["loss"]
-    assert cut["apart"].shape == (2, 3)
+    assert cut["apart"].shape == (2, 4)
     told = measure(type("Found", (), {"predictions": cut["apart"].numpy()}))
     assert told["states"] + told["layers"] == pytest.approx(float(cut["loss"]), rel=1e-5)
+    assert told["text"] == 0  # there is no decoder to ask
+
+
+def test_a_decoder_has_a_say(tmp_path: Path, teacher: Teacher, spread: Spread) -> None:
+    model = stock("attention")
+    scribe = Scribe(model.model, tiny_tokenizer(), "en")
+    pieces = teacher.pieces[:2]
+    written = Teacher(model.model.encoder, pieces, tmp_path, bf16=False, scribe=scribe).prepare("", False)
+    assert written.known(0).told is not None
+    distiller = Distiller(model.model.encoder, spread, 0.0, scribe, text=3.0)
+    batch = collate([lessons(written, 2)[i] for i in range(2)])
+    found = distiller(**batch)
+    states, text = found["apart"][:, 0].mean(), found["apart"][:, 1].mean()
+    assert text > 0
+    torch.testing.assert_close(found["loss"].detach(), states + 3 * text)
+    before = float(text)
+    optimiser = torch.optim.Adam(distiller.parameters(), 1e-3)
+    for _ in range(8):
+        optimiser.zero_grad()
+        found = distiller(**batch)
+        found["loss"].backward()
+        optimiser.step()
+    assert found["apart"][:, 1].mean() < 0.8 * before
+    assert all(name.startswith("student.") for name in distiller.state_dict())
 
 
 def test_lessons_of_a_batch_do_not_touch(teacher: Teacher, spread: Spread) -> None:

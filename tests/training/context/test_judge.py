@@ -98,7 +98,8 @@ def row(margin: float | None, states: float, texts: float | None = 0.0, sounds: 
         ([row(0.0, 0.3), row(0.8, 0.05), row(1.6, 0.01), row(None, 0.0)], 0.8),
         ([row(0.0, 0.05, texts=4.0), row(0.8, 0.05), row(None, 0.0)], 0.8),
         ([row(0.0, 0.05, sounds=0.2), row(0.8, 0.05), row(None, 0.0)], 0.8),
-        ([row(0.0, 0.05, None, None), row(None, 0.0, None, None)], 0.0),
+        ([row(0.0, 0.05, None, 0.05), row(None, 0.0, None, 0.0)], 0.0),
+        ([row(0.0, 0.0, None, None), row(None, 0.0, None, None)], None),  # nobody has read the states
         ([row(0.0, 0.3), row(0.8, 0.2), row(None, 0.0)], None),
         ([row(0.0, 0.05), row(None, 0.3)], None),  # it has forgotten its full context
     ],

@@ -113,6 +113,24 @@ def test_a_stock_checkpoint_brings_its_vocabulary_and_takes_a_head_along(tmp_pat
     assert not tokenizer.is_multilingual
 
 
+def test_a_decoder_is_asked_where_it_is_what_writes(tmp_path: Path, data: Path) -> None:
+    save_tiny(tmp_path / "stock", stock("attention"), "fp32")
+    train(tmp_path, tmp_path / "stock", replace(QUICK, margins=(1.6,)))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert all(row["text"] > 0 for row in report["curve"])
+
+
+def test_states_that_nobody_has_read_earn_nothing(
+    tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mute = replace(stock("attention"), tags=None, ctc=None, labels=(), thresholds=())
+    save_tiny(tmp_path / "stock", mute, "fp32")
+    with caplog.at_level(logging.WARNING, "streamer"):
+        outcome = train(tmp_path, tmp_path / "stock", replace(QUICK, steps=0, texts=False, margins=(1.6,)))
+    assert outcome.margin is None
+    assert "states alone do not say" in caplog.text
+
+
 def test_what_cannot_be_used(tmp_path: Path, data: Path) -> None:
     save_tiny(tmp_path / "short", tiny_model())
     with pytest.raises(StreamerError, match="expected a checkpoint that runs in its full context"):
