@@ -23,7 +23,9 @@ class Kind(IntEnum):
     """Nobody speaks: sounds only."""
     SILENT = 3
     """Nothing was audible, or sounds are off: no encoder run, but the clock moves on."""
-    END = 4
+    STEADY = 4
+    """It has sounded the same for a while: sounds only, of several hops; without samples, of none yet."""
+    END = 5
     """The stream is over: whatever is open is closed after everything else of that stream."""
 
 

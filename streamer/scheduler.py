@@ -5,10 +5,10 @@ stream, so that its results come in order; passes that could share a batch are s
 
 Live: finals first, oldest first, never dropped. A stream has at most one waiting partial and one
 waiting ambient pass: a newer one replaces it and inherits its deadline, so that under load partials
-thin out and ambient passes stretch, yet none starves. One that hears steady sound belongs before the next ambient one. A final shares a batch with finals only: it
-does not wait for what matters less. A stream's end comes once nothing else of it waits. A stream
-whose waiting utterances exceed the backlog has no room: its listener stops reading, and what its
-ring loses is reported as a gap.
+thin out and ambient passes stretch, yet none starves. What was steady is heard before the ambient
+pass behind it. A final shares a batch with finals only: it does not wait for what matters less. A
+stream's end comes once nothing else of it waits. A stream whose waiting utterances exceed the
+backlog has no room: its listener stops reading, and what its ring loses is reported as a gap.
 
 Lossless (files as fast as possible): every stream's passes run in the order they were asked for,
 none is replaced, and a stream has room for a few only.
