@@ -56,13 +56,13 @@ class _Text:
     """The beginning of a text: another one and a piece more.
 
     words: score of the words that are complete; outlook: of the one that is not; place: in expected phrases
-    before it. blank, spoken: probability
-    of all alignments so far that end in blank, or in the piece; and the same for the next frame.
+    before it. whole: what the last word is worth if it is complete, once somebody has asked. blank, spoken:
+    probability of all alignments so far that end in blank, or in the piece; and the same for the next frame.
     """
 
     __slots__ = (
         "before", "blank", "frame", "last", "longer", "next_blank", "next_spoken", "open", "outlook",
-        "parent", "peak", "piece", "place", "spoken", "words",
+        "parent", "peak", "piece", "place", "spoken", "whole", "words",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class _Text:
         self.blank = self.spoken = self.next_blank = self.next_spoken = self.peak = NEVER
         self.frame = 0
         self.longer: dict[int, _Text] = {}
+        self.whole: tuple[int, float, Place | None] | None = None
 
 
 class Search:
@@ -138,6 +139,7 @@ class Search:
         o = self._options
         tried = self._candidates(row)
         reached: dict[_Text, None] = dict.fromkeys(active)
+        # What stays below this is not kept: it rises with the best text found so far, the likeliest coming first.
         least = max(_sum(t.blank, t.spoken) + t.words + t.outlook for t in active) + blank - o.margin
         for text in active:
             either = _sum(text.blank, text.spoken)
@@ -157,6 +159,7 @@ class Search:
                         continue
                     longer = self._longer(text, piece)
                 longer.next_spoken = _sum(longer.next_spoken, heard)
+                least = max(least, longer.next_spoken + longer.words + longer.outlook - o.margin)
                 if logprob > longer.peak:
                     longer.peak, longer.frame = logprob, frame
                 reached[longer] = None
@@ -181,7 +184,7 @@ class Search:
             best = np.arange(len(pieces))
         found = list(zip(best.tolist(), pieces[best].tolist(), strict=True))
         least = float(row.max()) - o.reach
-        return [(piece, logprob) for piece, logprob in found if logprob > least]
+        return sorted((one for one in found if one[1] > least), key=lambda one: -one[1])
 
     def _most(self, text: _Text) -> tuple[float, float]:
         """What the words of a text with a piece more score at most: where a word goes on, where one begins.
@@ -191,9 +194,11 @@ class Search:
         if self._hotwords is not None:
             return math.inf, math.inf
         o = self._options
-        known = max(0.0, o.unknown)
-        going = max(text.outlook, o.unknown + o.bonus) if text.open else known + o.bonus
-        return text.words + going, text.words + 2 * (known + o.bonus)
+        fresh = max(0.0, o.unknown) + o.bonus
+        if not text.open:
+            return text.words + fresh, text.words + fresh
+        _, word, _ = self._word(text)
+        return text.words + max(text.outlook, o.unknown + o.bonus), text.words + word + fresh
 
     def _longer(self, text: _Text, piece: int) -> _Text:
         """The text with a piece more, made on first use and kept."""
@@ -212,6 +217,11 @@ class Search:
 
     def _word(self, text: _Text) -> tuple[int, float, Place | None]:
         """The last word as complete: its id, its score after the two before it, and where it leads."""
+        if text.whole is None:
+            text.whole = self._judged(text)
+        return text.whole
+
+    def _judged(self, text: _Text) -> tuple[int, float, Place | None]:
         o = self._options
         word = self._model.id(text.open)
         known = word != UNKNOWN
