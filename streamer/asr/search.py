@@ -139,7 +139,7 @@ class Search:
         o = self._options
         tried = self._candidates(row)
         reached: dict[_Text, None] = dict.fromkeys(active)
-        # What stays below this is not kept: it rises with the best text found so far, the likeliest coming first.
+        # What stays below this is not kept: it rises with the best text so far, and likely ones come first.
         least = max(_sum(t.blank, t.spoken) + t.words + t.outlook for t in active) + blank - o.margin
         for text in active:
             either = _sum(text.blank, text.spoken)
