@@ -148,10 +148,16 @@ class GuardsConfig(Section):
     """Suppressed is what has a mean token probability below this."""
     compression: Annotated[float, Field(gt=1)] = 2.4
     """Suppressed is what compresses by more than this: it repeats itself."""
+    explained: float = 1.0
+    """Suppressed is what explains less than this of what a CTC branch heard (see `asr.evidence`)."""
     speech: Annotated[float, Field(ge=0, le=1)] = 0.85
     """Suppressed is what the tag head never took for speech with a score from this on …"""
-    sound: Annotated[float, Field(ge=0, le=1)] = 0.15
+    sound: Annotated[float, Field(ge=0, le=1)] = 0.05
     """… while it took it for something else with a score from this on."""
+    gain: float = 12.0
+    """A CTC branch's text that gains less than this over silence …"""
+    speech_if_weak: Annotated[float, Field(ge=0, le=1)] = 0.94
+    """… needs a score of speech from this on instead."""
 
 
 class TextConfig(Section):

@@ -93,6 +93,7 @@ class Track:
         """The tag head's, newest last: where its window began, and what it heard there."""
         self._speech = np.array([label.name in SPEECH for label in model.labels], bool)
         self._sound = np.array([label.name not in SPEECH | {SILENCE} for label in model.labels], bool)
+        self._has_opinions = bool(self._detector and self._speech.any() and self._sound.any())
 
     def request(self, p: Pass) -> Request | None:
         """What the engine shall do for a pass that needs it; None where nothing of it is wanted any more.
@@ -181,7 +182,7 @@ class Track:
                 tags=top_k(scores, self._labels, self._config.sounds.top_k),
             )
             yield from map(self._change, self._detector.push(start, end, scores))
-            if self._speech.any() and self._sound.any():
+            if self._has_opinions:
                 opinion = Opinion(float(scores[self._speech].max()), float(scores[self._sound].max()))
                 self._opinions.append((start, opinion))
 
@@ -209,7 +210,7 @@ class Track:
     def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
         decoded = result.decoded
         assert decoded is not None
-        if decoded.lost or self._suppressed(p, decoded):
+        if decoded.lost or self._is_unheard(p) or self._suppressed(p, decoded):
             return
         heard = len(p.samples) // FRAME
         found = Hypothesis(
@@ -292,6 +293,11 @@ class Track:
             if p.start <= start < p.end:
                 found = one if found is None else found.and_also(one.speech, one.sound)
         return found
+
+    def _is_unheard(self, p: Pass) -> bool:
+        """Whether a partial comes before the tag head's first window of its utterance, which is not far."""
+        near = len(p.samples) <= 2 * to_samples(self._config.live.step)
+        return self._has_opinions and self._config.guards.enabled and near and self._opinion_of(p) is None
 
     def _suppressed(self, p: Pass, decoded: Decoded) -> Reason | None:
         """Why a text is not believed, if it is not."""

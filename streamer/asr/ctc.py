@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.asr.decode import Decoded, DecodeOptions
+from streamer.asr.evidence import weigh
 from streamer.asr.search import Found
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord
@@ -88,6 +89,7 @@ def decode_ctc(
         reached_limit=False,
         broke_loop=False,
         sure=sure,
+        evidence=weigh(logprobs, tokens) if path else None,
     )
     return CtcPath(decoded, tuple(frames))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.asr.attended import Frontier
+from streamer.asr.evidence import Evidence
 from streamer.asr.tokenizer import Task
 
 
@@ -75,7 +76,7 @@ class Decoded:
     complete: it chose the end of the text where it attended to the end of the audio; None where nobody tells.
     lost: it jumped back, and what it had sampled was discarded. temperature: at which it was decoded.
     sure: how many tokens every likely reading begins with; None where nobody tells.
-    explained: how much of what was heard the text explains (see `asr.explained`); None where nobody tells.
+    evidence: what speaks for the text; None where nobody tells.
     """
 
     tokens: tuple[int, ...]
@@ -96,7 +97,7 @@ class Decoded:
     lost: bool = False
     temperature: float = 0.0
     sure: int | None = None
-    explained: float | None = None
+    evidence: Evidence | None = None
 
     @property
     def token_probs(self) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +15,37 @@ SILENT = math.log(0.999)
 """Where blank is likelier than this, nothing is heard."""
 
 
-def explained(logprobs: NDArray[np.float32], tokens: Sequence[int]) -> float:
-    """By how much log P(text) is above log P(nothing), for each frame in which something is heard.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for a text.
 
-    logprobs: (T, 1 + pieces), blank first, piece i being token i - 1. P is the sum over all alignments
-    (Graves et al. 2006), and the frames heard are the sum of 1 - P(blank). Words reach 2 to 5. It is below 0
-    where nothing is likelier than the text, and 0 where nothing is heard or written.
+    gain: log P(text) - log P(nothing); below 0 where nothing is likelier. heard: in how many frames something
+    was heard, the sum of 1 - P(blank).
+    """
+
+    gain: float
+    heard: float
+
+    @property
+    def explained(self) -> float:
+        """Gain for each frame in which something was heard: 2 to 5 for words; 0 where nothing was heard."""
+        return self.gain / self.heard if self.heard else 0.0
+
+
+def weigh(logprobs: NDArray[np.float32], tokens: Sequence[int]) -> Evidence:
+    """What log-probabilities (T, 1 + pieces), blank first, piece i being token i - 1, say for a text.
+
+    Probabilities of texts are summed over all alignments (Graves et al. 2006).
     """
     blank = logprobs[:, BLANK]
     silent = blank > SILENT
     # Of each silence one frame stands for all: what separates two equal letters.
     kept = ~silent | ~np.append(True, silent[:-1])
-    heard = float(-np.expm1(blank.astype(np.float64)[~silent]).sum())
+    heard = float(-np.expm1(blank[~silent].astype(np.float64)).sum())
     if not tokens or not heard:
-        return 0.0
+        return Evidence(0.0, heard)
     some = logprobs[kept].astype(np.float64)
-    return (_likelihood(some, tokens) - float(some[:, BLANK].sum())) / heard
+    return Evidence(_likelihood(some, tokens) - float(some[:, BLANK].sum()), heard)
 
 
 def _likelihood(logprobs: NDArray[np.float64], tokens: Sequence[int]) -> float:

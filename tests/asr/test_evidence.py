@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamer.asr.explained import BLANK, explained
+from streamer.asr.evidence import BLANK, Evidence, weigh
 
 FAST = settings(max_examples=40, deadline=None)
 
@@ -41,18 +41,21 @@ def test_against_torchs_loss(seed: int, tokens: list[int]) -> None:
         reduction="sum",
     )
     blank = values[:, BLANK].astype(np.float64)
-    expected = (-float(loss) - blank.sum()) / (1 - np.exp(blank)).sum()
-    assert explained(values, tokens) == pytest.approx(expected, abs=0.02)
+    got = weigh(values, tokens)
+    assert got.gain == pytest.approx(-float(loss) - blank.sum(), abs=0.1)
+    assert got.heard == pytest.approx((1 - np.exp(blank)).sum(), rel=0.01)
+    assert got.explained == pytest.approx(got.gain / got.heard)
 
 
 def test_a_text_that_cannot_be_there_explains_nothing() -> None:
     # Two equal letters need a frame between them.
-    assert explained(heard(2, 0), [3, 3]) == -np.inf
+    assert weigh(heard(2, 0), [3, 3]).explained == -np.inf
 
 
 def test_nothing_heard_or_written() -> None:
-    assert explained(said([BLANK] * 5), [1]) == 0.0
-    assert explained(heard(5, 0), []) == 0.0
+    assert weigh(said([BLANK] * 5), [1]) == Evidence(0.0, 0.0)
+    assert weigh(said([BLANK] * 5), [1]).explained == 0.0
+    assert weigh(heard(5, 0), []).gain == 0.0
 
 
 @FAST
@@ -60,18 +63,18 @@ def test_nothing_heard_or_written() -> None:
 def test_silence_around_a_text_changes_nothing(path: list[int], length: int) -> None:
     path = [piece for one in path for piece in (one, BLANK)]
     tokens = [piece - 1 for piece in path if piece]
-    alone = explained(said(path), tokens)
-    assert explained(said([BLANK] * length + path + [BLANK] * length), tokens) == pytest.approx(
-        alone, abs=0.05
-    )
+    alone = weigh(said(path), tokens)
+    later = weigh(said([BLANK] * length + path + [BLANK] * length), tokens)
+    assert later.gain == pytest.approx(alone.gain, abs=0.1)
+    assert later.heard == pytest.approx(alone.heard, abs=0.1)
 
 
 @FAST
 @given(st.integers(0, 1000))
 def test_words_explain_what_is_heard_and_few_letters_over_noise_do_not(seed: int) -> None:
     path = [BLANK, 3, BLANK, 1, 4, BLANK, BLANK, 5]
-    clear = explained(said(path), [2, 0, 3, 4])
-    assert clear > explained(said(path), [2, 0]) > explained(said(path), [2])
+    clear = weigh(said(path), [2, 0, 3, 4]).explained
+    assert clear > weigh(said(path), [2, 0]).explained > weigh(said(path), [2]).explained
     # Something everywhere, nothing in particular: one letter, the best there is, says little about it.
     noise = heard(60, seed)
-    assert clear / 3 > max(explained(noise, [piece]) for piece in range(8))
+    assert clear / 3 > max(weigh(noise, [piece]).explained for piece in range(8))
