@@ -32,8 +32,11 @@ class ModelConfig(Section):
     """The head that hears sounds, by name or path (see `streamer models`); empty is the model's own."""
     emotion: str = ""
     """A head that judges how something was said, by name or path (`streamer train emotion`); empty: none."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the processor multiplies it in hardware (AMX, AVX-512 BF16), else fp32."""
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    """Where torch computes. A GPU has to be asked for."""
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    """auto: bf16 where the processor multiplies it in hardware (AMX, AVX-512 BF16), else fp32; on a GPU bf16
+    where it has it, else fp16."""
     decoder: Literal["auto", "attention", "ctc"] = "auto"
     """What writes the text; auto: what the model's definition recommends."""
     words: str = "auto"

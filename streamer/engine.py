@@ -101,26 +101,29 @@ def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> E
     """Any model, in torch."""
     import torch
 
-    from streamer.backends.torch import choose_precision
+    from streamer.backends.torch import choose_device, choose_precision, network_of
     from streamer.nn.checkpoint import load, locate
     from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
     from streamer.nn.speech_checkpoint import is_waveform
 
     torch.set_num_threads(threads)
+    device = choose_device(config)
     path = locate(config.name)
     if is_waveform(path):
-        return _load_speech_engine(config, path, text)
+        return _load_speech_engine(config, path, text, device)
     model = load(config.name, config.tags or None)
     if config.emotion:
         model = with_emotion(model, model.model, load_emotion_head(config.emotion))
     tokenizer = load_tokenizer(model.vocabulary)
-    return Engine(model, tokenizer, choose_precision(config), config.decoder, config.words, text)
+    network = network_of(model, choose_precision(config), device)
+    return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
 
 
-def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> Engine:
+def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig, device: torch.device) -> Engine:
     """What hears the waveform itself: float32 unless told otherwise, for what bf16 costs was not measured."""
     import torch
 
+    from streamer.backends.torch import choose_precision, network_of
     from streamer.nn.emotion_checkpoint import load_emotion_head, with_emotion
     from streamer.nn.head_checkpoint import load_head
     from streamer.nn.speech_checkpoint import load_waveform, with_head
@@ -135,8 +138,9 @@ def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig) -> En
     if config.emotion:
         model = with_emotion(model, model.encoder, load_emotion_head(config.emotion))
     tokenizer = SpellingTokenizer.of(model.letters.pieces if model.letters else (SPACE,))
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    return Engine(model, tokenizer, dtype, config.decoder, config.words, text)
+    dtype = torch.float32 if config.precision == "auto" else choose_precision(config)
+    network = network_of(model, dtype, device)
+    return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
 
 
 def _give_back() -> None:

@@ -211,6 +211,8 @@ def _refusal(config: ModelConfig) -> str:
     """Why ONNX Runtime cannot do what the settings ask for, whatever the model; empty where it may."""
     if config.emotion:
         return f"an emotion head is set ({config.emotion})"
+    if config.device != "cpu":
+        return f"model.device is {config.device!r}"
     if config.precision != "auto":
         return f"model.precision is {config.precision!r}, and ONNX Runtime is given integers"
     try:

@@ -13,6 +13,7 @@ from streamer.audio.mel import log_mel
 from streamer.backends import processor
 from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for
 from streamer.config import ModelConfig
+from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.emotion import EmotionHead, LayersHead, token_frames
 from streamer.nn.frames import Frames
@@ -21,27 +22,55 @@ from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, TOKEN, ceil_to
 
+CPU = torch.device("cpu")
+
+
+def choose_device(config: ModelConfig) -> torch.device:
+    """Where it computes. Raises ConfigError for a GPU that this torch does not see."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[config.device]:
+        raise ConfigError(
+            f"model.device is {config.device!r}, but PyTorch {torch.__version__} sees none. Set it to 'cpu', "
+            "or install a PyTorch for it (STREAMER_TORCH=cuda bin/setup takes the ordinary one)"
+        )
+    return torch.device(config.device)
+
 
 def choose_precision(config: ModelConfig) -> torch.dtype:
-    """bfloat16 where asked for, or where the processor multiplies it in hardware; else float32."""
-    if config.precision == "auto":
+    """What is asked for; else what is quick where it computes, and float32 where nothing is.
+
+    Raises ConfigError for halves that a processor would take long for.
+    """
+    if config.precision == "fp16" and config.device == "cpu":
+        raise ConfigError("model.precision is 'fp16', which is for GPUs: set it to 'auto', 'bf16' or 'fp32'")
+    if config.precision != "auto":
+        return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.precision]
+    if config.device == "cpu":
         return torch.bfloat16 if processor.multiplies_bfloat16() else torch.float32
-    return torch.bfloat16 if config.precision == "bf16" else torch.float32
+    quick = config.device == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if quick else torch.float16
 
 
-def network_of(model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype) -> WhisperNetwork | SpeechNetwork:
-    """A checkpoint, computing in `dtype` from now on."""
+def network_of(
+    model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype, device: torch.device = CPU
+) -> WhisperNetwork | SpeechNetwork:
+    """A checkpoint, computing in `dtype` on `device` from now on."""
     if isinstance(model, LoadedModel):
-        return WhisperNetwork(model, dtype)
-    return SpeechNetwork(model, dtype)
+        return WhisperNetwork(model, dtype, device)
+    return SpeechNetwork(model, dtype, device)
 
 
 class _Heads:
     """What every encoder has on it."""
 
-    def __init__(self, model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype) -> None:
-        self._tags = model.tags.to(dtype).eval() if model.tags is not None else None
-        self._ctc = model.ctc.to(dtype).eval() if model.ctc is not None else None
+    def __init__(
+        self, model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._device = device
+        self._tags = model.tags.to(device, dtype).eval() if model.tags is not None else None
+        self._ctc = model.ctc.to(device, dtype).eval() if model.ctc is not None else None
+        if model.emotion is not None:
+            model.emotion.head.to(device)
 
     @torch.inference_mode()
     def tags(self, windows: Sequence[Tensor]) -> Floats:
@@ -59,9 +88,9 @@ class _Heads:
 class WhisperNetwork(_Heads):
     """A Whisper. See `base.Network`."""
 
-    def __init__(self, model: LoadedModel, dtype: torch.dtype) -> None:
-        self._whisper = model.model.to(dtype).eval()
-        super().__init__(model, dtype)
+    def __init__(self, model: LoadedModel, dtype: torch.dtype, device: torch.device = CPU) -> None:
+        self._whisper = model.model.to(device, dtype).eval()
+        super().__init__(model, dtype, device)
         self._context, self._emotion = model.info.context, model.emotion
 
     @property
@@ -83,7 +112,7 @@ class WhisperNetwork(_Heads):
         judged = judged and self._emotion is not None
         n_mels = self._whisper.dims.n_mels
         mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
-        encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)), pooled or judged)
+        encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)).to(self._device), pooled or judged)
         if not judged or encoding.layers is None:
             return Encoded(encoding.states, encoding.layers, [()] * len(clips))
         tokens = [max(1, len(clip) // TOKEN) for clip in clips]
@@ -105,9 +134,9 @@ class SpeechNetwork(_Heads):
     follow = writer = None
     """It has no decoder."""
 
-    def __init__(self, model: LoadedSpeech[Any], dtype: torch.dtype) -> None:
-        self._encoder = model.encoder.to(dtype).eval()
-        super().__init__(model, dtype)
+    def __init__(self, model: LoadedSpeech[Any], dtype: torch.dtype, device: torch.device = CPU) -> None:
+        self._encoder = model.encoder.to(device, dtype).eval()
+        super().__init__(model, dtype, device)
         self._emotion = model.emotion
         self._judges_tokens = model.emotion is not None and isinstance(model.emotion.head, LayersHead)
         if model.emotion is not None and not self._judges_tokens:
