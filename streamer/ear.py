@@ -7,6 +7,11 @@ Ticks: every `live.step` seconds of the stream's clock an open utterance asks fo
 `sounds.hop` seconds without one, the last `sounds.window` seconds are heard for sounds, unless the
 hop was silent. Where partials are off, an utterance longer than that window no longer hides sounds.
 With sounds off only the clock is told of, or it would seem to lag for as long as nobody speaks.
+
+Steady sound: where nothing has changed (`audio.steady`) for longer than it takes to find a sound's start or
+end, windows wait for up to `sounds.steady` seconds and are heard in one pass. Anything new, silence,
+or somebody who speaks ends that at the next tick, and what is new has its own pass as ever. So no
+window is left out, and none is late but those in which nothing is new.
 """
 
 from __future__ import annotations
@@ -17,17 +22,21 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.audio.level import LevelMeter
+from streamer.audio.level import Level100ms, LevelMeter
 from streamer.audio.recent import Recent
 from streamer.audio.ring import Block, End, Gap
+from streamer.audio.steady import Steadiness
 from streamer.config import Config
 from streamer.events import Event, Level, SpeechStarted, SpeechStopped, StreamGap
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
-from streamer.timebase import FRAME, TOKEN, floor_to, to_samples, to_seconds
+from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, floor_to, to_samples, to_seconds
 from streamer.vad.base import Vad
 from streamer.vad.segmenter import Boundary, Segmenter, Started
 
 _NOTHING = np.empty(0, np.float32)
+
+NEARLY = 3.0
+"""dB below `sounds.silence_db` from which on nobody asks whether anything changes."""
 
 
 class Ear:
@@ -42,8 +51,15 @@ class Ear:
         self._step = to_samples(config.live.step)
         self._hop = to_samples(config.sounds.hop)
         self._window = to_samples(config.sounds.window)
+        self._patience = to_samples(config.sounds.steady)
+        confirmed = max(config.sounds.confirm * config.sounds.hop, config.sounds.hold, config.sounds.merge)
+        self._known = self._window + 2 * self._hop + to_samples(confirmed)
+        """Samples without a change after which windows tell nothing new: sounds have started or stopped."""
+        self._steadiness = Steadiness()
+        self._waiting: tuple[int, int] | None = None
+        """The first and the last tick whose windows a later pass will hear."""
         longest = to_samples(config.segment.longest + config.segment.pre_roll_ms / 1000 + 2)
-        self._recent = Recent(max(longest + 2 * TOKEN, self._window + self._hop + TOKEN))
+        self._recent = Recent(max(longest + 2 * TOKEN, self._window + self._hop + self._patience + TOKEN))
         self._rest = np.zeros(FRAME, np.float32)
         self._filled = 0
         self._audible = False
@@ -110,6 +126,8 @@ class Ear:
         level = self._meter.feed(frame)
         if level is not None:
             self._audible |= level.rms_db >= self._config.sounds.silence_db
+            if self._patience:
+                self._compare(level)
             yield Level(
                 stream=self.stream,
                 start=to_seconds(level.start),
@@ -123,9 +141,18 @@ class Ear:
             yield from self._boundaries(self._segmenter.push(speech, float(frame @ frame)))
         yield from self._ticks()
 
+    def _compare(self, level: Level100ms) -> None:
+        """Whether it still sounds the same. Silence need not be looked at."""
+        if level.rms_db >= self._config.sounds.silence_db - NEARLY:
+            self._steadiness.feed(level)
+        else:
+            self._steadiness.reset(level.end)
+
     def _ticks(self) -> Iterator[Pass]:
         position = self.position
         spoken = self._segmenter.current if self._config.live.captions else None
+        if spoken is not None:
+            yield from self._catch_up()
         if spoken is not None and self._config.live.partials:
             if position % self._step == 0 and position - spoken.start >= TOKEN:
                 yield self._pass(Kind.PARTIAL, spoken.start, position, spoken.number)
@@ -135,7 +162,25 @@ class Ear:
                 if spoken is None:
                     yield self._silent()
             elif spoken is None or position - spoken.start >= self._window:
-                yield from self._ambient() if self._audible else (self._silent(),)
+                yield from self._sounds(may_wait=spoken is None)
+
+    def _sounds(self, may_wait: bool) -> Iterator[Pass]:
+        """At a tick: what there is to hear, now or with a later one."""
+        position = self.position
+        if not self._audible:
+            yield from self._catch_up()
+            yield self._silent()
+        elif may_wait and self._patience and position - self._steadiness.since >= self._known:
+            first = self._waiting[0] if self._waiting else position
+            self._waiting, self._audible = (first, position), False
+            length = position + self._hop - first
+            if length + self._hop > self._patience or length + self._window > FULL_CONTEXT:
+                yield from self._catch_up()
+            else:
+                yield self._silent(Kind.STEADY)
+        else:
+            yield from self._catch_up()
+            yield from self._ambient()
 
     def _ambient(self) -> Iterator[Pass]:
         """The last window, in whole tokens up to here. What is too short to judge waits for the next tick."""
@@ -144,8 +189,15 @@ class Ear:
             self._audible = False
             yield self._pass(Kind.AMBIENT, self.position - length, self.position)
 
+    def _catch_up(self) -> Iterator[Pass]:
+        """The windows that wait, in one pass."""
+        if self._waiting:
+            (first, last), self._waiting = self._waiting, None
+            yield self._pass(Kind.STEADY, first - self._window, last)
+
     def _last_sounds(self) -> Iterator[Pass]:
-        """What was heard since the last tick, where there will be no next one."""
+        """What was not heard yet, where there will be no next tick."""
+        yield from self._catch_up()
         if self._config.sounds.enabled and self._audible:
             yield from self._ambient()
 
@@ -188,6 +240,7 @@ class Ear:
             yield from self._last_sounds()
             self._recent.reset(whole)
             self._meter.reset(whole)
+            self._steadiness.reset(whole)
             self._vad.reset()
             self._audible = False
             yield self._silent()

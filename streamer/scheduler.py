@@ -37,6 +37,7 @@ class _Waiting:
     ambient: Pass | None = None
     ambient_deadline: float = 0.0
     steady: Pass | None = None
+    steady_deadline: float = 0.0
     end: Pass | None = None
     in_order: deque[Pass] = field(default_factory=deque)
     partials_replaced: int = 0
@@ -113,6 +114,10 @@ class Scheduler:
             waiting.end = p
         elif p.kind is Kind.STEADY and p.needs_encoder:
             waiting.steady = p
+            waiting.steady_deadline = p.decided + self._ambient_patience
+            if waiting.ambient is not None and not waiting.ambient.needs_encoder:
+                # An ambient pass may take that place, but only after this one.
+                waiting.steady_deadline = waiting.ambient_deadline
         else:
             old = waiting.ambient
             if old is None:
@@ -204,8 +209,8 @@ class Scheduler:
                 out.append(((0, w.finals[0].decided), name, w.finals[0]))
             if w.partial is not None:
                 out.append(((1, w.partial_deadline), name, w.partial))
-            if w.steady is not None:  # before the ambient pass, which follows it
-                out.append(((1, w.steady.decided + self._ambient_patience), name, w.steady))
+            if w.steady is not None:
+                out.append(((1, w.steady_deadline), name, w.steady))
             if w.ambient is not None:
                 out.append(((1, w.ambient_deadline), name, w.ambient))
             if w.end is not None and w.count == 1:

@@ -19,8 +19,10 @@ from streamer.ear import Ear
 from streamer.events import Event, Level, SpeechStarted, SpeechStopped, StreamGap
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
 from streamer.timebase import FRAME, SAMPLE_RATE, TOKEN, to_samples, to_seconds
+from streamer.track import Track
 from streamer.vad.base import make_vad
 from tests.test_pipeline import conversation
+from tests.tiny import tiny_model, tiny_tokenizer
 
 Audio = NDArray[np.float32]
 CONFIG = Config()
@@ -58,6 +60,10 @@ def speech(seconds: float) -> Audio:
 
 def silence(seconds: float) -> Audio:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+MIDDLE = sound(0.1, 0.08, 5)
+"""What is new in `sound`: 5 dB louder."""
 
 
 def test_without_an_alert_nothing_happens_but_on_the_grid_of_levels() -> None:
@@ -110,7 +116,7 @@ def plain(said: Iterable[Event | Pass]) -> list[Any]:
 
 
 def test_sounds_are_asked_for_on_every_hop_and_look_a_window_back() -> None:
-    said = heard(make(), sound(10.0), End())
+    said = heard(make(sounds={"steady": 0}), sound(10.0), End())
     ambient = passes(said, Kind.AMBIENT)
     # A first hop is long enough to judge; 10.0 is on no tick, but what came since 9.6 is heard at the end.
     assert [p.end for p in ambient] == [*range(HOP, 10 * SAMPLE_RATE, HOP), 10 * SAMPLE_RATE]
@@ -184,6 +190,84 @@ def test_without_sounds_the_clock_still_moves_while_nobody_speaks() -> None:
     assert {p.kind for p in passes(said)[:5]} == {Kind.SILENT}
 
 
+# Steady sound.
+
+
+def windows(said: Iterable[Event | Pass]) -> list[tuple[int, int]]:
+    """The tag windows of all passes without text, as a track asks for them."""
+    config = Config()
+    track = Track("s", config, tiny_model(), tiny_tokenizer())
+    out = []
+    for p in passes(said, Kind.AMBIENT, Kind.STEADY):
+        request = track.request(p) if p.needs_encoder else None
+        for first, last in request.windows if request is not None else ():
+            out.append((p.start + first * TOKEN, p.start + last * TOKEN))
+    return out
+
+
+def waiting(audio: Audio, steady: float = 4.0, **config: Any) -> list[Event | Pass]:
+    config.setdefault("live", {"captions": False})
+    return heard(make(sounds={"steady": steady}, **config), audio, End())
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        sound(30.0),
+        np.concatenate([sound(13.3), MIDDLE, sound(12.0, seed=2)]),
+        np.concatenate([sound(14.0), silence(3.0), sound(16.1, seed=2)]),
+        np.concatenate([sound(11.7), 0.3 * sound(11.0, seed=2)]),
+    ],
+    ids=["the same", "something short", "silence", "quieter"],
+)
+def test_every_window_is_heard_that_would_be_without_waiting(audio: Audio) -> None:
+    one_by_one, together = waiting(audio, 0.0), waiting(audio)
+    assert windows(together) == windows(one_by_one)
+    count = [sum(p.needs_encoder for p in passes(said)) for said in (one_by_one, together)]
+    assert count[1] < 0.8 * count[0]
+    # Time goes on as before.
+    assert {p.end for p in passes(together)} == {p.end for p in passes(one_by_one)}
+
+
+def test_nothing_waits_for_longer_than_it_may() -> None:
+    for steady in (1.6, 2.0, 4.0, 8.0):
+        ends = [
+            p.end for p in passes(waiting(sound(40.0), steady), Kind.AMBIENT, Kind.STEADY) if p.needs_encoder
+        ]
+        longest = max(after - before for before, after in pairwise(ends))
+        assert longest == to_samples(steady) // HOP * HOP
+
+
+def test_what_is_new_is_heard_at_the_next_tick_and_by_itself() -> None:
+    for at in (13.0, 13.3, 14.0, 14.7):
+        said = waiting(np.concatenate([sound(at), MIDDLE, sound(10.0, seed=2)]))
+        tick = -(-to_samples(at + 0.1) // HOP) * HOP
+        (first,) = [p for p in passes(said, Kind.AMBIENT) if p.end == tick]
+        assert first.end - first.start == to_samples(CONFIG.sounds.window)
+        assert not [p for p in passes(said, Kind.STEADY) if tick <= p.end < tick + 5 * SAMPLE_RATE]
+
+
+def test_somebody_who_speaks_does_not_make_sounds_wait() -> None:
+    audio = np.concatenate([sound(14.1), speech(1.0), sound(2.0, seed=2)])
+    said = waiting(audio, live={"captions": True})
+    kinds = [type(one).__name__ if isinstance(one, Event) else one.kind.name for one in said]
+    began = kinds.index("SpeechStarted")
+    assert kinds[began:].index("STEADY") < kinds[began:].index("PARTIAL")
+    (late,) = [p for p in passes(said[began:], Kind.STEADY) if p.needs_encoder]
+    assert late.end == to_samples(13.6)
+
+
+def test_what_was_before_a_gap_does_not_wait_behind_it() -> None:
+    said = heard(make(live={"captions": False}), sound(14.0), SAMPLE_RATE, sound(9.0), End())
+    gap = said.index(only(said, StreamGap)[0])
+    assert [p.end for p in passes(said[: gap + 3]) if p.needs_encoder][-2:] == [
+        to_samples(13.6),
+        to_samples(14.0),
+    ]
+    after = [p for p in passes(said, Kind.STEADY) if p.end > to_samples(15.0)]
+    assert min(p.end for p in after) >= to_samples(15.0 + CONFIG.sounds.window)
+
+
 # The pass's samples.
 
 
@@ -211,9 +295,9 @@ def test_passes_own_their_samples() -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.integers(1, 20_000), min_size=1, max_size=40))
-def test_any_blocks_say_the_same(sizes: list[int]) -> None:
-    audio = conversation()[: 9 * SAMPLE_RATE + 123]
+@given(st.lists(st.integers(1, 20_000), min_size=1, max_size=40), st.booleans())
+def test_any_blocks_say_the_same(sizes: list[int], steady: bool) -> None:
+    audio = np.concatenate([sound(9.5), MIDDLE]) if steady else conversation()[: 9 * SAMPLE_RATE + 123]
     ear = make(make_vad(CONFIG.vad))
     said: list[Event | Pass] = []
     at = number = 0

@@ -57,6 +57,17 @@ def test_a_final_makes_the_partial_of_its_utterance_pointless() -> None:
     assert [(p.kind, p.utterance) for p in drain(s)] == [(Kind.FINAL, 1), (Kind.PARTIAL, 2)]
 
 
+def test_what_was_steady_is_heard_before_the_ambient_pass_behind_it() -> None:
+    """Even where that takes the place of what only told the time, and has waited for longer."""
+    for first in ([], [a_pass(Kind.STEADY, decided=0.0, n=0)]):
+        s = make()
+        steady, ambient = a_pass(Kind.STEADY, decided=0.8, n=32000), a_pass(Kind.AMBIENT, decided=0.8)
+        for p in (*first, steady, ambient):
+            s.submit(p)
+        assert s.waiting == 2
+        assert drain(s) == [steady, ambient]
+
+
 def test_partials_thin_out_but_ambient_passes_do_not_starve() -> None:
     """Every turn brings a newer partial and a newer ambient pass; only one runs a turn."""
     s = make()
