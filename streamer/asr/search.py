@@ -155,7 +155,7 @@ class Search:
                     continue
                 longer = text.longer.get(piece)
                 if longer is None:
-                    if heard + most[begins] < least:
+                    if heard + most[begins] < least and not self._expects(text, piece):
                         continue
                     longer = self._longer(text, piece)
                 longer.next_spoken = _sum(longer.next_spoken, heard)
@@ -189,16 +189,25 @@ class Search:
     def _most(self, text: _Text) -> tuple[float, float]:
         """What the words of a text with a piece more score at most: where a word goes on, where one begins.
 
-        It saves making, in every frame, the hundreds of texts that would not be kept.
+        So hundreds of texts that would not be kept are never made. Expected words may score more.
         """
-        if self._hotwords is not None:
-            return math.inf, math.inf
         o = self._options
         fresh = max(0.0, o.unknown) + o.bonus
         if not text.open:
             return text.words + fresh, text.words + fresh
         _, word, _ = self._word(text)
         return text.words + max(text.outlook, o.unknown + o.bonus), text.words + word + fresh
+
+    def _expects(self, text: _Text, piece: int) -> bool:
+        """Whether a text with a piece more is on its way to an expected word."""
+        if self._hotwords is None:
+            return False
+        letters, place = self._pieces[piece], text.place
+        if self._begins[piece] and text.open:
+            place, unfinished = self._word(text)[2], letters[1:]
+        else:
+            unfinished = text.open + letters.removeprefix(SPACE)
+        return place is not None and self._hotwords.outlook(place, unfinished) is not None
 
     def _longer(self, text: _Text, piece: int) -> _Text:
         """The text with a piece more, made on first use and kept."""
