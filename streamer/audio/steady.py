@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from streamer.audio.level import BANDS, Level100ms
 
-FEWEST = 10
-"""Levels (1 s) from which on there are means to compare with."""
+FEWEST = 20
+"""Levels (2 s) from which on there are means to compare with."""
 MEMORY = 60
 """Levels (6 s) that means are taken over."""
 NARROWEST, WIDEST = 0.6, 2.2
 """dB that a band's spread counts as at least, for levels are whole numbers; and at most, for that of noise is
 hardly more: what comes and goes is never the same."""
-FAR, FAR_ON_THE_WHOLE = 5.5, 1.9
-"""Spreads by which one band, and the root of the mean square of all of them, may be off in one level …"""
+FAR, FAR_BELOW, FAR_ON_THE_WHOLE = 5.5, 9.0, 1.9
+"""Spreads by which one band may be above its mean or, for noise has holes, below it, and the root of the mean
+square of all bands off, in one level …"""
 RUN = 4
 RUN_FAR, RUN_FAR_ON_THE_WHOLE = 2.6, 1.1
 """… and in the mean of RUN levels."""
@@ -57,10 +58,11 @@ class Steadiness:
     def _is_new(self, bands: Floats) -> bool:
         self._run[self._count % RUN] = bands
         spread = np.sqrt(np.clip(self._square - self._mean**2, NARROWEST**2, WIDEST**2))
-        off = np.abs(bands - self._mean) / spread
+        off = (bands - self._mean) / spread
         long_off = np.abs(self._run.mean(0) - self._mean) / spread
         return bool(
             off.max() > FAR
+            or off.min() < -FAR_BELOW
             or np.sqrt(np.mean(off**2)) > FAR_ON_THE_WHOLE
             or long_off.max() > RUN_FAR
             or np.sqrt(np.mean(long_off**2)) > RUN_FAR_ON_THE_WHOLE
