@@ -17,7 +17,7 @@ COLUMNS = (
     *("who", "part", "precision", "speech", "context", "threads", "tokens"),
     *("ms", "CPU_ms", "times_ours", "of_peak"),
 )
-PEERS = ("openai-whisper", "ctranslate2")
+PEERS = ("openai-whisper", "ctranslate2", "whisper.cpp")
 SIZES = ("tiny", "base", "small", "medium", "large")
 
 
@@ -45,7 +45,7 @@ SIZES = ("tiny", "base", "small", "medium", "large")
 )
 @click.option("--tokens", type=click.IntRange(1), help="Tokens that decoders write.  [as many as are heard]")
 @click.option("--repeat", type=click.IntRange(1), default=10, show_default=True, help="Rounds.")
-@click.option("--peers", is_flag=True, help="openai-whisper and CTranslate2 as well (extra `peers`).")
+@click.option("--peers", is_flag=True, help="openai-whisper, CTranslate2, whisper.cpp too (extra `peers`).")
 @click.option("--peer", "chosen", multiple=True, type=click.Choice(PEERS), help="Only this one.")
 @click.option("--peer-dims", type=click.Choice(SIZES), help="Their size.  [that of --dims, else tiny]")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw it (PNG, SVG, PDF).")

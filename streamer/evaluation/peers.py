@@ -17,6 +17,7 @@ from streamer.audio.mel import log_mel
 from streamer.errors import ConfigError, MissingExtraError
 from streamer.evaluation.engine_cost import FINAL, Run, Samples, made_up_tokenizer, official, random_model
 from streamer.evaluation.peak import encoder_work
+from streamer.evaluation.whisper_cpp import WhisperCpp
 from streamer.nn.whisper import Attention, Block, Whisper, WhisperDims
 from streamer.resources import nearest
 from streamer.timebase import FRAME, FULL_CONTEXT, SAMPLE_RATE
@@ -32,6 +33,7 @@ def make_peers(size: str, wanted: Sequence[str]) -> list[Maker]:
     makers: dict[str, Callable[[WhisperDims], Maker]] = {
         "openai-whisper": OpenAIWhisper,
         "ctranslate2": CTranslate2,
+        "whisper.cpp": WhisperCpp,
     }
     for name in wanted:
         if name not in makers:

@@ -47,6 +47,7 @@ def test_names_and_what_is_missing_are_told(monkeypatch: pytest.MonkeyPatch) -> 
         make_peers("tiny", ["ctranslate"])
     monkeypatch.setitem(__import__("sys").modules, "ctranslate2", None)
     monkeypatch.setitem(__import__("sys").modules, "whisper", None)
-    for name in ("ctranslate2", "openai-whisper"):
+    monkeypatch.setitem(__import__("sys").modules, "pywhispercpp.model", None)
+    for name in ("ctranslate2", "openai-whisper", "whisper.cpp"):
         with pytest.raises(MissingExtraError, match=r"streamer\[peers\]"):
             make_peers("tiny", [name])
