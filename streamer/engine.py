@@ -143,8 +143,11 @@ def _load_speech_engine(config: ModelConfig, path: Path, text: TextConfig, devic
     return Engine(model, tokenizer, None, config.decoder, config.words, text, network)
 
 
-def _give_back() -> None:
-    """Return to the system what loading has freed. glibc keeps it otherwise: 50 MB with the bundled model."""
+def give_back() -> None:
+    """Return freed memory to the system. glibc keeps it otherwise: 50 MB after loading the bundled model.
+
+    Takes some milliseconds, in which other threads run.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -254,7 +257,7 @@ class Engine:
         self.run([Request(noise, options, windows=windows)])
         self.encoder_passes = self.tokens = 0
         self.seconds = 0.0
-        _give_back()
+        give_back()
 
 
 def _reference(model: Model, dtype: torch.dtype | None) -> Network:

@@ -21,7 +21,7 @@ from streamer.backends import processor
 from streamer.bus import Bus
 from streamer.config import Config
 from streamer.ear import Ear
-from streamer.engine import Engine, load_engine
+from streamer.engine import Engine, give_back, load_engine
 from streamer.errors import ProtocolError, StreamerError
 from streamer.events import ErrorEvent, Event, SourceState, Stats, StreamStats
 from streamer.fitting import Fitted, languages
@@ -45,6 +45,9 @@ To wake two threads costs more than what they do then.
 
 INFERENCE_REST = 1.0
 """Seconds for which the inference thread waits for a pass before it shows that it is alive."""
+
+IDLE = 5.0
+"""Seconds without a run of an encoder after which the memory that they took is given back."""
 
 STUCK = 60.0
 """Seconds without a turn after which a thread counts as dead …"""
@@ -324,8 +327,12 @@ class Pipeline:
 
     def _infer(self, name: str) -> None:
         """An inference thread: whatever the scheduler picks goes through the engine to the bus."""
+        worked: float | None = None
         while not (self._stopping.is_set() and self._scheduler.waiting == 0):
-            self._turns[name] = time.monotonic()
+            now = self._turns[name] = time.monotonic()
+            if worked is not None and now - worked > IDLE:
+                worked = None
+                give_back()
             batch = self._scheduler.next(INFERENCE_REST)
             if not batch:
                 if self._stopping.is_set():
@@ -337,6 +344,7 @@ class Pipeline:
             wanted = [request for request in requests if request is not None]
             # Passes of one batch have one engine.
             results = iter(self._of(batch[0].stream).engine.run(wanted) if wanted else ())
+            worked = time.monotonic() if wanted else worked
             for (p, stream), request in zip(jobs, requests, strict=True):
                 result = next(results) if request is not None else None
                 stream.passes += request is not None

@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from streamer import pipeline
 from streamer.audio.ring import Ring
 from streamer.audio.source import Report, StateChange
 from streamer.bus import Bus
@@ -462,6 +463,17 @@ def test_without_a_tag_head_there_are_words_and_no_lag() -> None:
     assert pipeline.stats()["test"].lag == 0
     with pytest.raises(ConfigError, match="has no tag head"):
         Pipeline(Config.model_validate({"live": {"captions": False}}), Bus(10), engine)
+
+
+def test_memory_is_given_back_once_nothing_is_to_be_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    engine = Engine(tiny_model(), tiny_tokenizer())
+    monkeypatch.setattr(pipeline, "IDLE", 0.3)
+    monkeypatch.setattr(pipeline, "give_back", lambda: given.append(engine.encoder_passes))
+    audio = np.concatenate([babble(2.0), np.zeros(20 * RATE, np.float32)])
+    run([Playback(cut(audio, lambda: 1600), speed=10.0, live=True)], engine=engine, fast=False)
+    assert given == sorted(set(given))  # not again before something else was heard
+    assert given[-1] == engine.encoder_passes
 
 
 def test_a_slow_model_is_not_taken_for_dead() -> None:
