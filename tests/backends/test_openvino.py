@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_a_batch_is_its_windows_one_after_the_other(graph: bytes) -> None:
     for i in range(len(mel)):
         for whole, alone in zip(together, ours.run(NAMES, {"mel": mel[i : i + 1]}), strict=True):
             assert np.array_equal(whole[i : i + 1], alone)
+
+
+@needs_it
+def test_threads_may_ask_at_once(graph: bytes) -> None:
+    ours, mels = openvino.session(graph, 1, workers=2), [noise(loud) for loud in (0.1, 0.3, 0.01, 0.03)] * 3
+    alone = [ours.run(NAMES, {"mel": mel}) for mel in mels]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda mel: ours.run(NAMES, {"mel": mel}), mels))
+    for wanted, found in zip(alone, together, strict=True):
+        assert all(np.array_equal(one, other) for one, other in zip(wanted, found, strict=True))
 
 
 @needs_it
