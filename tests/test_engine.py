@@ -76,7 +76,7 @@ def test_a_margin_is_room_behind_the_samples(samples: int, margin: int) -> None:
 
 
 def test_a_margin_that_was_measured_makes_a_pass_cheaper() -> None:
-    """What the encoder really sees: 30 s of a stock checkpoint, else audio and the margin that it has earned."""
+    """What the encoder really sees: 30 s of a stock checkpoint, else audio and the margin it has earned."""
 
     def frames(context: ContextInfo) -> int:
         model = tiny_model()

@@ -16,7 +16,7 @@ class Draws:
     """Seconds of a piece at least; shorter recordings are left out."""
     longest: float = 30.0
     """Seconds of a piece at most."""
-    full: float = 0.05
+    full: float = 0.1
     """Share of the pieces that are learnt in the full context, so that nothing changes there."""
     margin: float = 3.2
     """Seconds of silence behind the audio at most."""
