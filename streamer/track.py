@@ -16,7 +16,7 @@ from streamer.asr.attended import Frontier
 from streamer.asr.before import Before
 from streamer.asr.decode import Decoded, DecodeOptions
 from streamer.asr.edits import Editor
-from streamer.asr.guards import Opinion, Reason, judge
+from streamer.asr.guards import UNHEARD, Opinion, Reason, judge
 from streamer.asr.policy import Hypothesis, Policy, make_policy, shown, to_frames
 from streamer.asr.tokenizer import Tokenizer
 from streamer.asr.words import TimedWord
@@ -210,7 +210,7 @@ class Track:
     def _partial(self, p: Pass, result: Result) -> Iterator[Event]:
         decoded = result.decoded
         assert decoded is not None
-        if decoded.lost or self._is_unheard(p) or self._suppressed(p, decoded):
+        if decoded.lost or self._suppressed(p, decoded):
             return
         heard = len(p.samples) // FRAME
         found = Hypothesis(
@@ -288,16 +288,13 @@ class Track:
 
         Without partials, ambient passes hear the sounds of a long utterance.
         """
-        found = None
+        if not self._has_opinions:
+            return None
+        found = UNHEARD
         for start, one in self._opinions:
             if p.start <= start < p.end:
-                found = one if found is None else found.and_also(one.speech, one.sound)
+                found = found.and_also(one.speech, one.sound)
         return found
-
-    def _is_unheard(self, p: Pass) -> bool:
-        """Whether a partial comes before the tag head's first window of its utterance, which is not far."""
-        near = len(p.samples) <= 2 * to_samples(self._config.live.step)
-        return self._has_opinions and self._config.guards.enabled and near and self._opinion_of(p) is None
 
     def _suppressed(self, p: Pass, decoded: Decoded) -> Reason | None:
         """Why a text is not believed, if it is not."""

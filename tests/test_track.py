@@ -506,26 +506,22 @@ def test_the_tag_head_has_a_veto_where_it_hears_no_speech() -> None:
     assert said == {"music": ("", {"sound": 1}), "talk": ("ab cd", {})}
 
 
-def test_a_partial_waits_for_the_first_window_and_not_for_long() -> None:
-    labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
-    talk = (0.0, 0.0, 1.0)
-    unheard, heard = a_pass(Kind.PARTIAL, 0.9, 1.6, 1), a_pass(Kind.PARTIAL, 0.9, 2.4, 1)
+def test_a_short_word_waits_for_the_tag_head_and_a_long_text_does_not() -> None:
+    with_speech = replace(MODEL, labels=(*LABELS[:2], Label("Speech", "/m/09x0r")))
 
-    def shown(track: Track, p: Pass) -> bool:
-        tail = "-" * 40
-        return any(isinstance(e, TranscriptPartial) for e in do(track, p, "-ab- cd" + tail, scores=talk))
+    def shown(track: Track, end: float, path: str) -> bool:
+        events = do(track, a_pass(Kind.PARTIAL, 0.9, end, 1), path + "-" * 40, scores=(0.0, 0.0, 1.0))
+        return any(isinstance(e, TranscriptPartial) for e in events)
 
-    track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
-    assert [shown(track, p) for p in (unheard, heard)] == [False, True]
-    # Nobody is asked, nobody can tell, and a window that is far off is not waited for.
+    track = Track("s", CONFIG, with_speech, TOKENIZER)
+    # The first has no window yet.
+    assert [shown(track, end, "-a") for end in (1.6, 2.4)] == [False, True]
+    assert shown(Track("s", CONFIG, with_speech, TOKENIZER), 1.6, "-ab- cd")
+    # Nobody is asked, and nobody can tell.
     settings: list[dict[str, Any]] = [{"sounds": {"enabled": False}}, {"guards": {"enabled": False}}]
     for setting in settings:
-        track = Track("s", Config.model_validate(setting), replace(MODEL, labels=labels), TOKENIZER)
-        assert shown(track, unheard)
-    assert shown(make(), unheard)
-    seldom = Config.model_validate({"sounds": {"hop": 4.0}})
-    track = Track("s", seldom, replace(MODEL, labels=labels), TOKENIZER)
-    assert shown(track, a_pass(Kind.PARTIAL, 0.9, 3.2, 1))
+        assert shown(Track("s", Config.model_validate(setting), with_speech, TOKENIZER), 1.6, "-a")
+    assert shown(make(), 1.6, "-a")
 
 
 def test_without_partials_ambient_passes_hear_what_an_utterance_was() -> None:

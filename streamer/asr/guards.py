@@ -4,6 +4,7 @@ A text is suppressed for the first of these reasons that holds:
 
 - `sound`: the tag head heard a sound (at least `sound`) and was never sure of speech (below `speech`; below
   `speech_if_weak` for a CTC branch's text that gains less than `gain` over silence, as one short word does).
+- `unheard`: such a text of an utterance that the tag head has heard nothing of, in its first second.
 - `no_speech`: Whisper's rule. The decoder's no-speech probability is above `no_speech` and the mean
   log-probability of its text below `logprob`.
 - `unsure`: the mean probability of the text's tokens is below `confidence`. A decoder that hallucinates over
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     """Why a text was suppressed; see the module's docstring."""
 
     SOUND = "sound"
+    UNHEARD = "unheard"
     NO_SPEECH = "no_speech"
     UNSURE = "unsure"
     UNEXPLAINED = "unexplained"
@@ -56,27 +58,37 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """The tag head's highest scores in [0, 1] of an utterance so far: of people talking, of anything else."""
+    """The tag head's highest scores in [0, 1] of an utterance so far: of people talking, of anything else.
+
+    heard: whether any window of it has been.
+    """
 
     speech: float = 0.0
     sound: float = 0.0
+    heard: bool = True
 
     def and_also(self, speech: float, sound: float) -> Opinion:
         """With another window's."""
         return Opinion(max(self.speech, speech), max(self.sound, sound))
 
 
+UNHEARD = Opinion(heard=False)
+
+
 def judge(decoded: Decoded, config: GuardsConfig, opinion: Opinion | None = None) -> Reason | None:
     """Why a text is not to be believed; None where it is, or where there is none.
 
-    opinion: None where no tag head has heard it.
+    opinion: None where there is no tag head that could have one.
     """
     if not config.enabled or not decoded.text:
         return None
     evidence = decoded.evidence
-    if opinion is not None and opinion.sound >= config.sound:
-        weak = evidence is not None and evidence.gain < config.gain
-        if opinion.speech < (config.speech_if_weak if weak else config.speech):
+    weak = evidence is not None and evidence.gain < config.gain
+    if opinion is not None:
+        if weak and not opinion.heard:
+            return Reason.UNHEARD
+        needed = config.speech_if_weak if weak else config.speech
+        if opinion.sound >= config.sound and opinion.speech < needed:
             return Reason.SOUND
     if decoded.no_speech_prob > config.no_speech and decoded.avg_logprob < config.logprob:
         return Reason.NO_SPEECH

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamer.asr.decode import Decoded
 from streamer.asr.evidence import Evidence
-from streamer.asr.guards import Opinion, Reason, compression_ratio, judge
+from streamer.asr.guards import UNHEARD, Opinion, Reason, compression_ratio, judge
 from streamer.config import GuardsConfig
 
 CONFIG = GuardsConfig()
@@ -77,6 +77,9 @@ def test_the_less_a_text_gains_the_surer_the_tag_head_has_to_be_of_speech() -> N
     assert judge(decoded(evidence=WORDS), CONFIG, between) is None
     assert judge(decoded(evidence=WORD), CONFIG, between) is Reason.SOUND
     assert judge(decoded(evidence=WORD), CONFIG, between.and_also(CONFIG.speech_if_weak, 0.0)) is None
+    assert judge(decoded(evidence=WORD), CONFIG, UNHEARD) is Reason.UNHEARD
+    assert judge(decoded(evidence=WORDS), CONFIG, UNHEARD) is None
+    assert judge(decoded(evidence=WORD), CONFIG, UNHEARD.and_also(1.0, 0.5)) is None
     # Who is sure of speech still does not make words of a murmur.
     assert judge(decoded(evidence=MURMUR), CONFIG, Opinion(speech=1.0, sound=0.0)) is Reason.UNEXPLAINED
 
