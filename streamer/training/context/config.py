@@ -26,11 +26,11 @@ class Draws:
 class Limits:
     """[limits]: how far a short context may be from the full one of the checkpoint as it was."""
 
-    states: float = 0.05
+    states: float = 0.06
     """Of the final states: mean squared difference as a share of their variance."""
-    texts: float = 3.0
+    texts: float = 5.0
     """Words that are others, in per cent."""
-    sounds: float = 0.1
+    sounds: float = 0.06
     """The greatest difference of any sound's score, in the mean over recordings."""
 
 
