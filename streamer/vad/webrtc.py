@@ -19,7 +19,7 @@ class WebrtcVad:
         self._aggressiveness = aggressiveness
         self._vad = webrtcvad.Vad(aggressiveness)
         self._pcm = np.empty(FRAME, np.int16)
-        self._bytes = memoryview(self._pcm).cast("B")
+        self._bytes = self._pcm.data.cast("B")
 
     def is_speech(self, frame: NDArray[np.float32]) -> bool:
         """Whether the next frame is speech. `frame`: float32 (320,) in [-1, 1]; NaN counts as 0."""
