@@ -212,7 +212,7 @@ class SoundsConfig(Section):
     """Seconds between two ambient passes; a multiple of 0.4."""
     window: float = 4.0
     """Seconds that one tag window sees; a multiple of 0.4."""
-    steady: Annotated[float, Field(ge=0, le=20)] = 4.0
+    steady: Annotated[float, Field(ge=0, le=20)] = 0.0
     """Seconds between two ambient passes at most where the sound does not change: one hears all hops since.
     0: one every hop."""
     top_k: Annotated[int, Field(ge=1)] = 5

@@ -116,7 +116,7 @@ def plain(said: Iterable[Event | Pass]) -> list[Any]:
 
 
 def test_sounds_are_asked_for_on_every_hop_and_look_a_window_back() -> None:
-    said = heard(make(sounds={"steady": 0}), sound(10.0), End())
+    said = heard(make(), sound(10.0), End())
     ambient = passes(said, Kind.AMBIENT)
     # A first hop is long enough to judge; 10.0 is on no tick, but what came since 9.6 is heard at the end.
     assert [p.end for p in ambient] == [*range(HOP, 10 * SAMPLE_RATE, HOP), 10 * SAMPLE_RATE]
@@ -258,7 +258,9 @@ def test_somebody_who_speaks_does_not_make_sounds_wait() -> None:
 
 
 def test_what_was_before_a_gap_does_not_wait_behind_it() -> None:
-    said = heard(make(live={"captions": False}), sound(14.0), SAMPLE_RATE, sound(9.0), End())
+    said = heard(
+        make(live={"captions": False}, sounds={"steady": 4.0}), sound(14.0), SAMPLE_RATE, sound(9.0), End()
+    )
     gap = said.index(only(said, StreamGap)[0])
     assert [p.end for p in passes(said[: gap + 3]) if p.needs_encoder][-2:] == [
         to_samples(13.6),
@@ -298,7 +300,7 @@ def test_passes_own_their_samples() -> None:
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=40), st.booleans())
 def test_any_blocks_say_the_same(sizes: list[int], steady: bool) -> None:
     audio = np.concatenate([sound(9.5), MIDDLE]) if steady else conversation()[: 9 * SAMPLE_RATE + 123]
-    ear = make(make_vad(CONFIG.vad))
+    ear = make(make_vad(CONFIG.vad), sounds={"steady": 4.0})
     said: list[Event | Pass] = []
     at = number = 0
     while at < len(audio):
@@ -306,7 +308,7 @@ def test_any_blocks_say_the_same(sizes: list[int], steady: bool) -> None:
         said += ear.hear(Block(at, audio[at : at + size]))
         at, number = at + size, number + 1
     said += ear.hear(End())
-    whole = make(make_vad(CONFIG.vad))
+    whole = make(make_vad(CONFIG.vad), sounds={"steady": 4.0})
     assert plain(said) == plain([*whole.hear(Block(0, audio)), *whole.hear(End())])
 
 

@@ -155,7 +155,7 @@ CONFIGS = [
         {"live": {"partials": False}},
         {"live": {"step": 1.2}, "sounds": {"hop": 0.4, "window": 2.0}},
         {"live": {"step": 0.4}, "sounds": {"hop": 2.0}},
-        {"live": {"captions": False}},
+        {"live": {"captions": False}, "sounds": {"steady": 4.0}},
     )
 ]
 PASSES = [run_ear(config) for config in CONFIGS]
