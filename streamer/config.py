@@ -151,7 +151,7 @@ class GuardsConfig(Section):
     """Suppressed is what has a mean token probability below this."""
     compression: Annotated[float, Field(gt=1)] = 2.4
     """Suppressed is what compresses by more than this: it repeats itself."""
-    explained: float = 1.0
+    explained: float = 0.9
     """Suppressed is what explains less than this of what a CTC branch heard (see `asr.evidence`)."""
     speech: Annotated[float, Field(ge=0, le=1)] = 0.85
     """Suppressed is what the tag head never took for speech with a score from this on …"""

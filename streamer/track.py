@@ -93,6 +93,8 @@ class Track:
         """The tag head's, newest last: where its window began, and what it heard there."""
         self._speech = np.array([label.name in SPEECH for label in model.labels], bool)
         self._sound = np.array([label.name not in SPEECH | {SILENCE} for label in model.labels], bool)
+        self._aside = False
+        """Whether the window of the last request is only for an opinion on its text, between two hops."""
         self._has_opinions = bool(self._detector and self._speech.any() and self._sound.any())
 
     def request(self, p: Pass) -> Request | None:
@@ -126,6 +128,9 @@ class Track:
                 no_speech=guards.no_speech,
             )
         windows = self._windows(p)
+        self._aside = not windows and p.kind is Kind.FINAL and self._opinion_of(p) == UNHEARD
+        if self._aside:
+            windows = _whole(p, self._window)
         if text is None and not windows:
             return None
         return Request(p.samples, text, self._frames if text else (), windows)
@@ -175,6 +180,11 @@ class Track:
         assert self._detector is not None
         for (first, last), scores in zip(request.windows, result.scores, strict=True):
             start, end = p.start + first * TOKEN, p.start + last * TOKEN
+            if self._has_opinions:
+                opinion = Opinion(float(scores[self._speech].max()), float(scores[self._sound].max()))
+                self._opinions.append((start, opinion))
+            if self._aside:
+                return
             yield SoundTags(
                 stream=self.stream,
                 start=to_seconds(start),
@@ -182,9 +192,6 @@ class Track:
                 tags=top_k(scores, self._labels, self._config.sounds.top_k),
             )
             yield from map(self._change, self._detector.push(start, end, scores))
-            if self._has_opinions:
-                opinion = Opinion(float(scores[self._speech].max()), float(scores[self._sound].max()))
-                self._opinions.append((start, opinion))
 
     def _change(self, change: Change) -> Event:
         label = change.label
@@ -323,6 +330,12 @@ class Track:
             end=min(to_seconds(p.start + word.end * FRAME), to_seconds(p.end)),
             probability=round(word.probability, 3),
         )
+
+
+def _whole(p: Pass, window: int) -> tuple[tuple[int, int], ...]:
+    """All of a pass as one window of at most so many samples, in pooled tokens; none where it is short."""
+    last = min(len(p.samples), window) // TOKEN
+    return ((0, last),) if last >= SHORTEST_VIEW else ()
 
 
 def _first_words(words: list[TimedWord], text: str) -> list[TimedWord]:

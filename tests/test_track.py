@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from streamer.asr.attended import Frontier
 from streamer.asr.ctc import decode_ctc
 from streamer.asr.decode import DecodeOptions
+from streamer.asr.evidence import Evidence
 from streamer.asr.words import TimedWord
 from streamer.audio.ring import Block, End
 from streamer.config import Config
@@ -438,6 +439,34 @@ def doubtful(track: Track, p: Pass, path: str, words: Any = ()) -> list[Event]:
     assert result.decoded is not None
     unsure = replace(result.decoded, logprobs=np.full(len(result.decoded.tokens), -3.0, np.float32))
     return list(track.events(p, request, replace(result, decoded=unsure)))
+
+
+def test_a_word_said_between_two_hops_is_heard_by_the_tag_head_for_its_own_sake() -> None:
+    """Clear of the grid a final has no window due, and one short word needs the head's word for it."""
+    labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
+    for speech, shown in ((0.99, True), (0.1, False)):
+        track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
+        p = a_pass(Kind.FINAL, 0.4, 1.4, 1)
+        request = track.request(p)
+        assert request is not None
+        assert request.windows == ((0, 2),)
+        result = answer(request, "-ab-", (0.5, 0.5, speech))
+        assert result.decoded is not None
+        weak = replace(result.decoded, evidence=Evidence(gain=4.0, heard=1.0))
+        events = list(track.events(p, request, replace(result, decoded=weak)))
+        assert [e.type for e in events] == ["transcript.final"]
+        assert (events[0].text == "ab") is shown  # type: ignore[attr-defined]
+        # The hops' own windows are due as ever.
+        assert tagged(do(track, a_pass(Kind.AMBIENT, 0.0, 1.6))) == [(0.0, 0.8), (0.0, 1.6)]
+
+
+@pytest.mark.parametrize("length", [0.4, 0.7])
+def test_what_is_too_short_for_the_tag_head_is_not_shown_to_it(length: float) -> None:
+    labels = (*LABELS[:2], Label("Speech", "/m/09x0r"))
+    track = Track("s", CONFIG, replace(MODEL, labels=labels), TOKENIZER)
+    request = track.request(a_pass(Kind.FINAL, 0.0, length, 1))
+    assert request is not None
+    assert request.windows == ()
 
 
 def test_a_text_that_is_not_believed_is_counted_and_not_shown() -> None:
