@@ -152,7 +152,7 @@ class Scheduler:
         """All results of a batch are out: its streams are free for their next."""
         with self._changed:
             self._running.difference_update(p.stream for p in batch)
-            self._changed.notify()
+            self._changed.notify_all()  # several streams may have waited for this
 
     def close(self) -> None:
         """Wake whoever waits in `next`; what is waiting can still be taken."""

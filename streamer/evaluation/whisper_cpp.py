@@ -22,13 +22,8 @@ MAGIC = 0x67676D6C
 HALF = 1
 """What ggml calls a tensor in float16; 0 is float32."""
 
-WHOLE = {
-    "encoder.conv1.bias",
-    "encoder.conv2.bias",
-    "encoder.positional_embedding",
-    "decoder.positional_embedding",
-}
-"""Tensors that stay float32, beside those of one dimension."""
+WHOLE = {"encoder.positional_embedding", "decoder.positional_embedding"}
+"""What stays float32, beside what has one dimension."""
 
 PIECE, VOCABULARY = "text", 50_257
 """Pieces of text that its vocabulary has, and how they begin; it makes up the names of the other tokens."""
