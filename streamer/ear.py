@@ -70,10 +70,9 @@ class Ear:
         """Sample index up to which whole frames were heard."""
         return self._recent.position
 
-    @property
-    def alert(self) -> bool:
-        """Whether something may happen with the next frame, and not only on the grid of levels and ticks."""
-        return self._segmenter.alert
+    def alert(self, samples: int) -> bool:
+        """Whether within so many samples something may happen that is not on the grid of levels and ticks."""
+        return self._segmenter.alert(samples)
 
     def hear(self, item: Block | Gap | End) -> Iterator[Event | Pass]:
         """Take the next thing from the ring."""

@@ -38,7 +38,8 @@ READ = SAMPLE_RATE // 5
 """Samples that the listener takes from a ring at once (200 ms)."""
 
 REST = 2 * LEVEL
-"""Samples for which the listener rests while nobody speaks (200 ms), on whose grid all ticks lie.
+"""Samples for which the listener rests (200 ms) where no utterance can begin or end meanwhile; all ticks lie
+on their grid.
 
 To wake two threads costs more than what they do then.
 """
@@ -315,7 +316,7 @@ class Pipeline:
         else:
             stream.heard_end = True
         self._emit(stream.ear.hear(item))
-        stream.ring.rest(1 if stream.ear.alert else REST)
+        stream.ring.rest(1 if stream.ear.alert(REST) else REST)
         return True
 
     def _emit(self, heard: Iterator[Event | Pass]) -> None:

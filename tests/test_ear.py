@@ -70,7 +70,7 @@ def test_without_an_alert_nothing_happens_but_on_the_grid_of_levels() -> None:
     ear = make(make_vad(CONFIG.vad), live={"partials": True})
     audio, calm = conversation(), 0
     for start in range(0, len(audio) - FRAME + 1, FRAME):
-        alert = ear.alert
+        alert = ear.alert(LEVEL)
         out = list(ear.hear(Block(start, audio[start : start + FRAME])))
         if not alert and ear.position % LEVEL:
             assert out == []

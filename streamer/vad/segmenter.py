@@ -106,10 +106,13 @@ class Segmenter:
         """The open utterance, if there is one."""
         return self._current
 
-    @property
-    def alert(self) -> bool:
-        """Whether an utterance is open or may be about to begin: the last frames had speech."""
-        return self._current is not None or any(self._recent)
+    def alert(self, samples: int) -> bool:
+        """Whether an utterance may be about to begin, the last frames having had speech, or the one that is
+        open may end before so many samples are over, whatever they are."""
+        if self._current is None:
+            return any(self._recent)
+        ends = self._speech_end + min(self._hangover, self._complete or self._hangover)
+        return self._position + samples > min(ends, self._start + self._longest)
 
     def push(self, speech: bool, energy: float) -> list[Boundary]:
         """Take the next 20 ms frame; returns what was decided with it, in order of time.

@@ -46,12 +46,30 @@ def test_open_utterance_is_visible() -> None:
 def test_nothing_is_decided_without_an_alert_before(flags: list[bool], onset: int, window: int) -> None:
     segmenter = Segmenter(SegmentConfig(onset_ms=onset, onset_window_ms=window))
     for flag in flags:
-        alert = segmenter.alert
+        alert = segmenter.alert(2 * FRAME)
         out = segmenter.push(flag, 1.0)
         assert alert or not out
-        assert segmenter.alert or segmenter.current is None
     feed(segmenter, [(False, 2000)])
-    assert not segmenter.alert
+    assert not segmenter.alert(2 * FRAME)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=30),
+    st.integers(1, 20),
+    st.sampled_from([0, 100, 300]),
+)
+def test_without_an_alert_no_utterance_ends_within_a_rest(
+    runs: list[tuple[bool, int]], rest: int, complete: int
+) -> None:
+    segmenter = Segmenter(SegmentConfig(complete_ms=complete, longest=3.0, cut_search=1.0))
+    flags = [flag for flag, count in runs for _ in range(count)]
+    for first in range(0, len(flags), rest):
+        may_end = segmenter.current is None or segmenter.alert(rest * FRAME)
+        for i, flag in enumerate(flags[first : first + rest]):
+            if segmenter.current is not None:
+                segmenter.complete(segmenter.current.number, segmenter.position)
+            out = segmenter.push(flag, 1.0)
+            assert may_end or i == rest - 1 or not out
 
 
 def test_too_little_speech_starts_nothing() -> None:
