@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamer.backends import screened
 from streamer.backends.graphs import Layers
 from streamer.nn.definition import Dims
 
@@ -39,8 +40,9 @@ def step(net: Layers, dims: Dims) -> bytes:
     tokens = g.input("tokens", np.int64, ("N", "n"))
     first = g.input("first", np.int64, (1,))
     matrix, scale = net.weights.rows("decoder.token_embedding.weight")
-    rows = g.op("Cast", g.op("Gather", g.constant(matrix), tokens, axis=0), to=1)
-    size = g.op("Unsqueeze", g.op("Gather", g.constant(scale), tokens, axis=0), g.integers(2))
+    stored = g.constant(matrix), g.constant(scale)
+    rows = g.op("Cast", g.op("Gather", stored[0], tokens, axis=0), to=1)
+    size = g.op("Unsqueeze", g.op("Gather", stored[1], tokens, axis=0), g.integers(2))
     last = g.op("Add", first, g.op("Shape", tokens, start=1, end=2))
     here = g.op("Slice", net.constant("decoder.positional_embedding"), first, last, g.integers(0))
     x = g.op("Add", g.op("Mul", rows, size), here)
@@ -72,7 +74,8 @@ def step(net: Layers, dims: Dims) -> bytes:
         after = "decoder.ln" if i + 1 == dims.n_text_layer else f"decoder.blocks.{i + 1}.attn_ln"
         wide = net.gelu(net.few(normed, f"{block}.mlp.0"))
         x, normed = net.add_norm(x, net.few(wide, f"{block}.mlp.2"), after)
-    g.output("logits", net.few_rows(normed, matrix, scale, None), np.float32, ("N", "n", dims.n_vocab))
+    logits = screened.logits(net, normed, matrix, scale, (tokens, first), stored)
+    g.output("logits", logits, np.float32, ("N", "n", dims.n_vocab))
     shape = ("N", dims.n_text_layer, heads, "n", "T")
     g.output("weights", g.op("Concat", *weights, axis=1), np.float32, shape)
     return g.model()

@@ -17,7 +17,7 @@ from streamer.backends.stored import Floats, Weights
 from streamer.nn.definition import Dims, TagsInfo
 from streamer.timebase import POOL
 
-VERSION = 3
+VERSION = 5
 """Counts up with every change of what is computed, so that verdicts on an older one are not believed."""
 
 EPSILON = 1e-5

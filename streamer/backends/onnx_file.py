@@ -64,6 +64,10 @@ class Graph:
         """Parts of such sizes along an axis."""
         return self._op("Split", [value, self.integers(*sizes)], len(sizes), "", {"axis": axis})
 
+    def top(self, value: str, count: int) -> list[str]:
+        """The highest numbers along the last axis, in no order; and where they are."""
+        return self._op("TopK", [value, self.integers(count)], 2, "", {"sorted": 0})
+
     def contrib(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Attribute) -> list[str]:
         """An operator of ONNX Runtime's own."""
         return self._op(kind, inputs, outputs, CONTRIB, attributes)
