@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -38,10 +38,17 @@ SIZES = ("tiny", "base", "small", "medium", "large")
     "--precision",
     "precisions",
     multiple=True,
-    type=click.Choice(["fp32", "bf16"]),
+    type=click.Choice(["fp32", "bf16", "fp16"]),
     default=("fp32", "bf16"),
     show_default=True,
     help="Of torch; the last one's rows come first.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "mps"]),
+    default="cpu",
+    show_default=True,
+    help="Where torch computes; with a GPU its rows come first.",
 )
 @click.option("--tokens", type=click.IntRange(1), help="Tokens that decoders write.  [as many as are heard]")
 @click.option("--repeat", type=click.IntRange(1), default=10, show_default=True, help="Rounds.")
@@ -55,7 +62,8 @@ def engine(
     dims: str | None,
     contexts: tuple[float, ...],
     threads: tuple[int, ...],
-    precisions: tuple[str, ...],
+    precisions: tuple[Any, ...],
+    device: Literal["cpu", "cuda", "mps"],
     tokens: int | None,
     repeat: int,
     peers: bool,
@@ -69,11 +77,12 @@ def engine(
     In ONNX Runtime, where it runs there, and in torch. Everything is done in turn. `times ours` compares with
     the first row of the same speech and threads, by the clock; where other work is going on, CPU time (all
     threads together) tells more. `of peak` is how many operations of its matrix products an encoder comes to
-    in a second of CPU time, of as many as a plain `matrix product` of the same precision does.
+    in a second of CPU time, of as many as a plain `matrix product` of the same precision does. Of a GPU only
+    the clock tells, which is read once it is done; CPU time is the program's own then, waiting included.
     """
-    import torch
-
     from streamer.audio.decode import decode_file
+    from streamer.backends.torch import choose_device, choose_precision
+    from streamer.config import ModelConfig
     from streamer.evaluation.engine_cost import (
         Plan,
         measure,
@@ -86,11 +95,15 @@ def engine(
     from streamer.resources import find_sample
     from streamer.training import bars
 
-    kinds = [{"fp32": torch.float32, "bf16": torch.bfloat16}[name] for name in dict.fromkeys(precisions)]
+    configs = [ModelConfig(device=device, precision=name) for name in dict.fromkeys(precisions)]
+    where, kinds = choose_device(configs[0]), [choose_precision(one) for one in configs]
     plan = Plan(kinds, contexts, threads, tokens, repeat)
-    beside = make_peers(peer_dims or dims or "tiny", chosen or PEERS) if peers or chosen else []
-    engines = random_engines(dims, kinds) if dims else own_engines(model, kinds)
+    beside = [*make_peers(peer_dims or dims or "tiny", chosen or PEERS)] if peers or chosen else []
+    engines = random_engines(dims, kinds, where) if dims else own_engines(model, kinds, where)
     first = random_onnx_maker(dims) if dims else onnx_maker(model)
+    if first is not None and device != "cpu":
+        beside.insert(0, first)
+        first = None
     with bars.progress(sys.stderr.isatty()) as bar:
         task = bar.add_task("engine", total=len(contexts) * len(threads) * (repeat + 1))
         speech = decode_file(str(find_sample()))

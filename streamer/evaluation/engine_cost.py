@@ -1,8 +1,8 @@
 """What a pass of the engine costs, part by part, and what other programs take for the same utterance.
 
 Everything of one context and number of threads is measured in turn: trust the ratios more than the
-milliseconds, and on a busy machine the processor's time more than the clock's. Token counts are forced where
-a decoder writes, so that random weights cost what trained ones do.
+milliseconds, and on a busy machine the processor's time more than the clock's; of a GPU only the clock tells.
+Token counts are forced where a decoder writes, so that random weights cost what trained ones do.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from streamer.backends import openvino
 from streamer.backends.choice import NAMES, Fitting, fit
 from streamer.backends.loaded import as_stored
 from streamer.backends.onnx import Runtime
-from streamer.backends.torch import WhisperNetwork
+from streamer.backends.torch import CPU, WhisperNetwork, network_of
 from streamer.config import ModelConfig
 from streamer.engine import Engine, Request
 from streamer.errors import ConfigError
 from streamer.evaluation.head_cost import SIZES
 from streamer.evaluation.peak import WORK, encoder_work, onnx_product, torch_product
-from streamer.evaluation.turns import in_turn, ratio
+from streamer.evaluation.turns import Taken, finisher, in_turn, ratio
 from streamer.labels import Label
 from streamer.nn.checkpoint import LoadedModel, load
 from streamer.nn.definition import ContextInfo, Dims, ModelInfo, TagsInfo, Vocabulary
@@ -93,7 +93,7 @@ class Cost:
 
     ratio, cpu_ratio: to the first row of the same speech and threads, medians over the rounds. peak_share:
     its operations in a second on a processor, of as many as a plain matrix product of its precision comes to
-    there; None where nobody counted either.
+    there; None where nobody counted either, and for a GPU.
     """
 
     who: str
@@ -148,19 +148,26 @@ def made_up_tokenizer(size: int = VOCABULARY) -> Tokenizer:
     return Tokenizer.from_ranks({piece: i for i, piece in enumerate(pieces[: size - specials])})
 
 
-def own_engines(name: str, precisions: Sequence[torch.dtype]) -> dict[torch.dtype, Engine]:
+def own_engines(
+    name: str, precisions: Sequence[torch.dtype], device: torch.device = CPU
+) -> dict[torch.dtype, Engine]:
     """A model as it is, once for each precision. Raises ModelError."""
-    found = {}
-    for dtype in precisions:
-        model = load(name)
-        found[dtype] = Engine(model, load_tokenizer(model.vocabulary), dtype)
-    return found
+    return {dtype: _engine(load(name), dtype, device) for dtype in precisions}
 
 
-def random_engines(size: str, precisions: Sequence[torch.dtype]) -> dict[torch.dtype, Engine]:
+def random_engines(
+    size: str, precisions: Sequence[torch.dtype], device: torch.device = CPU
+) -> dict[torch.dtype, Engine]:
     """Random weights of an official size, once for each precision."""
     dims, tokenizer = official(size), made_up_tokenizer()
-    return {dtype: Engine(random_model(dims, size), tokenizer, dtype) for dtype in precisions}
+    return {dtype: _engine(random_model(dims, size), dtype, device, tokenizer) for dtype in precisions}
+
+
+def _engine(
+    model: LoadedModel, dtype: torch.dtype, device: torch.device, tokenizer: Tokenizer | None = None
+) -> Engine:
+    network = network_of(model, dtype, device)
+    return Engine(model, tokenizer or load_tokenizer(model.vocabulary), network=network)
 
 
 def forced(tokenizer: Tokenizer, count: int) -> DecodeOptions:
@@ -184,7 +191,7 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
     model, tokenizer = engine.model, engine.tokenizer
     if not isinstance(model, LoadedModel):
         raise ConfigError(f"expected a Whisper to measure the parts of, found {engine.model.name}")
-    dtype, seconds = model.model.dtype, len(samples) / SAMPLE_RATE
+    dtype, device, seconds = model.model.dtype, _device(engine), len(samples) / SAMPLE_RATE
     count = tokens or max(1, round(TOKENS_PER_SECOND * seconds))
     heard = DecodeOptions(duration=seconds)
     listens = model.ctc is not None and model.info.text.decoder == "ctc"
@@ -196,11 +203,11 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
         count = tokens or max(1, len(decoded.tokens))
     length = engine.context(len(samples))
     padded = np.pad(samples, (0, length - len(samples)))
-    mel = torch.from_numpy(log_mel(padded, model.model.dims.n_mels))[None]
+    mel = torch.from_numpy(log_mel(padded, model.model.dims.n_mels))[None].to(device)
     whole = Run(
         OURS,
         FINAL,
-        _name(dtype),
+        _name(dtype, device),
         length / SAMPLE_RATE,
         lambda: engine.run([request]),
         len(decoded.tokens),
@@ -215,12 +222,13 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
         layers = encoding.layers
         parts["tags"] = (lambda: [head(layers[:, :, first:last]) for first, last in seen], None)
     for part, decoder, words in _ways(model):
-        reader = make_transcriber(model, WhisperNetwork(model, dtype), tokenizer, decoder, words)
+        reader = make_transcriber(model, WhisperNetwork(model, dtype, device), tokenizer, decoder, words)
         how = heard if decoder == "ctc" else forced(tokenizer, count)
         read = partial(reader.read, encoding.states, how, len(samples) // FRAME, ())
         parts[part] = (read, len(read().decoded.tokens))
     work = {"encoder": encoder_work(model.model.dims, length // FRAME), PEAK: WORK}
-    parts[PEAK] = (torch_product(dtype), None)
+    if device == CPU:
+        parts[PEAK] = (torch_product(dtype), None)
     return [
         whole,
         *(
@@ -308,8 +316,14 @@ def _ways(model: LoadedModel) -> Iterator[tuple[str, str, str]]:
     yield "text: decoder", "attention", "off"
 
 
-def _name(dtype: torch.dtype) -> str:
-    return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+def _name(dtype: torch.dtype, device: torch.device) -> str:
+    name = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    return name if device == CPU else f"{name}, {device.type}"
+
+
+def _device(engine: Engine) -> torch.device:
+    assert isinstance(engine.model, LoadedModel)
+    return engine.model.model.decoder.positional_embedding.device
 
 
 @torch.inference_mode()
@@ -328,13 +342,15 @@ def measure(
     speech: samples (n,), repeated as often as a context needs. torch's number of threads is put back.
     """
     before = torch.get_num_threads()
+    finish = finisher(next((_device(engine) for engine in found.values()), CPU))
     try:
         for threads in plan.threads:
             torch.set_num_threads(threads)
             for seconds in plan.contexts:
                 samples = np.resize(speech, min(round(seconds * SAMPLE_RATE), FULL_CONTEXT))
                 runs = _runs(plan, found, samples, threads, peers, first)
-                yield from _together(runs, seconds, threads, plan.repeat, progress)
+                taken = in_turn([run.call for run in runs], plan.repeat, progress, finish)
+                yield from _rows(runs, taken, seconds, threads)
     finally:
         torch.set_num_threads(before)
 
@@ -354,11 +370,8 @@ def _runs(
     return [*before, *runs, *(run for peer in peers for run in peer(samples, count, threads))]
 
 
-def _together(
-    runs: Sequence[Run], seconds: float, threads: int, repeat: int, progress: Callable[[], None]
-) -> Iterator[Cost]:
-    """The rows of one context and number of threads."""
-    taken = in_turn([run.call for run in runs], repeat, progress)
+def _rows(runs: Sequence[Run], taken: Sequence[Taken], seconds: float, threads: int) -> Iterator[Cost]:
+    """Of one context and number of threads."""
     peaks = {_kind(run): mine for run, mine in zip(runs, taken, strict=True) if run.part == PEAK}
     for run, mine in zip(runs, taken, strict=True):
         peak = peaks.get(_kind(run))

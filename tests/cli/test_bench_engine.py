@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from streamer.cli import main
@@ -27,6 +29,23 @@ def test_a_table_json_and_a_picture(tiny: Path, tmp_path: Path) -> None:
     shown = call("--model", str(tiny), *QUICK).stdout.splitlines()
     assert len(shown) == 1 + len(rows)
     assert f"{FINAL}, with tags" in shown[1]
+
+
+def test_what_cannot_compute_here_is_told_before_anything_is_measured(tiny: Path) -> None:
+    result = call("--model", str(tiny), *QUICK, "--precision", "fp16")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "'fp16', which is for GPUs" in result.stderr
+    if not torch.cuda.is_available():
+        result = call("--model", str(tiny), *QUICK, "--device", "cuda")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "model.device is 'cuda', but PyTorch" in result.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
+def test_with_a_gpu_its_rows_come_first(tiny: Path) -> None:
+    rows = lines(call("--model", str(tiny), *QUICK, "--device", "cuda", "--json").stdout)
+    assert (rows[0]["part"], rows[0]["precision"], rows[0]["ratio"]) == (FINAL, "fp32, cuda", 1)
+    assert any(row["precision"].startswith("int8") for row in rows)
 
 
 def test_wrong_names_are_told_before_anything_is_measured() -> None:

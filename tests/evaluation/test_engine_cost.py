@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from streamer.backends import openvino
+from streamer.backends.torch import network_of
 from streamer.engine import Engine
 from streamer.evaluation.engine_cost import (
     FINAL,
@@ -99,6 +100,20 @@ def test_rows_compare_with_the_whole_of_the_last_precision_beside_peers() -> Non
         assert mine[-1].who == "other"
         assert mine[-1].ratio < 1
         assert {row.precision for row in mine} == {"bf16", "fp32", "int8"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
+def test_a_gpu_is_measured_and_named() -> None:
+    device = torch.device("cuda")
+    for decoder in ("ctc", "attention"):
+        model = tiny_model(decoder=decoder)
+        there = Engine(model, tiny_tokenizer(), network=network_of(model, torch.float16, device))
+        rows = list(
+            measure(Plan((torch.float16,), (1.0,), tokens=3, repeat=2), {torch.float16: there}, SPEECH)
+        )
+        assert {row.precision for row in rows} == {"fp16, cuda"}
+        assert [row.part for row in rows][:4] == [FINAL, "features", "encoder", "tags"]
+        assert PEAK not in {row.part for row in rows}  # that one is a processor's
 
 
 def test_a_model_without_tags_has_no_row_for_them() -> None:
