@@ -19,6 +19,7 @@ from streamer.asr.ngram import END, START, UNKNOWN, Words
 
 BLANK = 0
 NEVER = -1e30
+IMPOSSIBLE = NEVER / 2
 SPACE = b" "
 
 
@@ -58,11 +59,13 @@ class _Text:
     words: score of the words that are complete; outlook: of the one that is not; place: in expected phrases
     before it. whole: what the last word is worth if it is complete, once somebody has asked. blank, spoken:
     probability of all alignments so far that end in blank, or in the piece; and the same for the next frame.
+    kept: whether it is gone on with. most: see `Search._most`. faint: pieces behind it that were too unlikely
+    to make a text, and where they were heard best.
     """
 
     __slots__ = (
-        "before", "blank", "frame", "last", "longer", "next_blank", "next_spoken", "open", "outlook",
-        "parent", "peak", "piece", "place", "spoken", "whole", "words",
+        "before", "blank", "faint", "frame", "kept", "last", "longer", "most", "next_blank", "next_spoken",
+        "open", "outlook", "parent", "peak", "piece", "place", "spoken", "whole", "words",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +77,9 @@ class _Text:
         self.blank = self.spoken = self.next_blank = self.next_spoken = self.peak = NEVER
         self.frame = 0
         self.longer: dict[int, _Text] = {}
+        self.faint: dict[int, tuple[float, int]] = {}
+        self.kept = False
+        self.most: tuple[float, float] | None = None
         self.whole: tuple[int, float, Place | None] | None = None
 
 
@@ -109,22 +115,29 @@ class Search:
         begun = self._begin(logprobs, prefix, prefix_frames)
         active = [begun]
         whole = begun if prefix and self._spaced else None
+        first = prefix_frames[-1] + 1 if prefix_frames else 0
         silent = math.log(self._options.silent)
-        blanks = logprobs[:, BLANK].tolist()
-        for frame in range(prefix_frames[-1] + 1 if prefix_frames else 0, len(logprobs)):
-            blank = blanks[frame]
-            if blank > silent:
-                for text in active:
-                    text.blank, text.spoken = _sum(text.blank, text.spoken) + blank, NEVER
-            else:
-                active = self._advance(active, logprobs[frame], blank, frame, whole)
+        blanks = logprobs[first:, BLANK].tolist()
+        loud = [first + i for i, blank in enumerate(blanks) if blank <= silent]
+        candidates = dict(zip(loud, self._candidates(logprobs[loud]), strict=True))
+        for frame, blank in enumerate(blanks, first):
+            tried = candidates.get(frame)
+            if tried is not None:
+                active = self._advance(active, logprobs[frame], blank, tried, frame, whole)
+                continue
+            for text in active:
+                text.blank, text.spoken = _sum(text.blank, text.spoken) + blank, NEVER
         ranked = sorted(((self._score(text, ended), text) for text in active), key=lambda x: -x[0])
-        return [_trace(text, score) for score, text in ranked[:n]]
+        found = [_trace(text, score) for score, text in ranked[:n]]
+        _forget(begun)
+        return found
 
     def _begin(self, logprobs: NDArray[np.float32], prefix: Sequence[int], frames: Sequence[int]) -> _Text:
         text = _Text(None, -1, START, START, b"", self._hotwords.start if self._hotwords else None)
         for token, frame in zip(prefix, frames, strict=True):
-            text = self._longer(text, token)
+            longer = self._longer(text, token)
+            assert longer is not None
+            text = longer
             text.frame, text.peak = frame, float(logprobs[frame, token + 1])
         if prefix:
             text.spoken = 0.0
@@ -133,58 +146,78 @@ class Search:
         return text
 
     def _advance(
-        self, active: list[_Text], row: NDArray[np.float32], blank: float, frame: int, whole: _Text | None
+        self,
+        active: list[_Text],
+        row: NDArray[np.float32],
+        blank: float,
+        tried: list[tuple[int, float]],
+        frame: int,
+        whole: _Text | None,
     ) -> list[_Text]:
         """The texts worth keeping after one more frame. `whole`: the one whose last word may not grow."""
-        o = self._options
-        tried = self._candidates(row)
-        reached: dict[_Text, None] = dict.fromkeys(active)
+        begins, margin = self._begins, self._options.margin
+        eithers = [_sum(text.blank, text.spoken) for text in active]
         # What stays below this is not kept: it rises with the best text so far, and likely ones come first.
-        least = max(_sum(t.blank, t.spoken) + t.words + t.outlook for t in active) + blank - o.margin
-        for text in active:
-            either = _sum(text.blank, text.spoken)
-            text.next_blank = _sum(text.next_blank, either + blank)
+        best = max(either + t.words + t.outlook for either, t in zip(eithers, active, strict=True))
+        least = best + blank - margin
+        fresh: list[tuple[float, _Text]] = []
+        for text, either in zip(active, eithers, strict=True):
+            text.next_blank = either + blank
             if text.piece >= 0:
-                text.next_spoken = _sum(text.next_spoken, text.spoken + float(row[text.piece + 1]))
-            most = self._most(text)
+                text.next_spoken = _sum(text.next_spoken, text.spoken + row.item(text.piece + 1))
+            if text.most is None:
+                text.most = self._most(text)
+            most, children, faint, is_whole = text.most, text.longer, text.faint, text is whole
             for piece, logprob in tried:
                 # The same piece twice needs a blank between.
                 heard = (text.blank if piece == text.piece else either) + logprob
-                begins = self._begins[piece]
-                if heard < NEVER / 2 or (text is whole and not begins):
+                if heard < IMPOSSIBLE or (is_whole and not begins[piece]):
                     continue
-                longer = text.longer.get(piece)
+                longer = children.get(piece)
                 if longer is None:
-                    if heard + most[begins] < least and not self._expects(text, piece):
+                    if heard + most[begins[piece]] < least:
                         continue
-                    longer = self._longer(text, piece)
-                longer.next_spoken = _sum(longer.next_spoken, heard)
-                least = max(least, longer.next_spoken + longer.words + longer.outlook - o.margin)
+                    longer = self._longer(text, piece, least - heard)
+                    if longer is None:
+                        if piece not in faint or logprob > faint[piece][0]:
+                            faint[piece] = logprob, frame
+                        continue
                 if logprob > longer.peak:
                     longer.peak, longer.frame = logprob, frame
-                reached[longer] = None
-        scored = []
-        for text in reached:
+                longer.next_spoken = _sum(longer.next_spoken, heard) if longer.kept else heard
+                score = longer.next_spoken + longer.words + longer.outlook
+                if not longer.kept:
+                    fresh.append((score, longer))
+                if score - margin > least:
+                    least = score - margin
+        scored = [(_sum(t.next_blank, t.next_spoken) + t.words + t.outlook, t) for t in active] + fresh
+        return self._best(scored)
+
+    def _best(self, scored: list[tuple[float, _Text]]) -> list[_Text]:
+        """Those that are kept of all that were reached; the next frame is theirs."""
+        o = self._options
+        worst = max(score for score, _ in scored) - o.margin
+        ranked = sorted((one for one in scored if one[0] > worst), key=lambda x: -x[0])
+        for _, text in scored:
+            text.kept = False
+        kept = [text for _, text in ranked[: o.width]]
+        for text in kept:
+            text.kept = True
             text.blank, text.spoken = text.next_blank, text.next_spoken
+        for _, text in scored:
             text.next_blank = text.next_spoken = NEVER
-            scored.append((_sum(text.blank, text.spoken) + text.words + text.outlook, text))
-        scored.sort(key=lambda x: -x[0])
-        worst = scored[0][0] - o.margin
-        kept = [text for score, text in scored[: o.width] if score > worst]
-        for _, text in scored[len(kept) :]:
-            text.blank = text.spoken = NEVER
         return kept
 
-    def _candidates(self, row: NDArray[np.float32]) -> list[tuple[int, float]]:
+    def _candidates(self, rows: NDArray[np.float32]) -> list[list[tuple[int, float]]]:
+        """Of each frame (n, 1 + pieces) the pieces that are tried, the likeliest first."""
         o = self._options
-        pieces = row[1:]
-        if len(pieces) > o.pieces:
-            best = np.argpartition(pieces, -o.pieces)[-o.pieces :]
-        else:
-            best = np.arange(len(pieces))
-        found = list(zip(best.tolist(), pieces[best].tolist(), strict=True))
-        least = float(row.max()) - o.reach
-        return sorted((one for one in found if one[1] > least), key=lambda one: -one[1])
+        likely = rows[:, 1:] > rows.max(1, keepdims=True, initial=NEVER).astype(np.float64) - o.reach
+        frames, pieces = likely.nonzero()
+        logprobs = rows[frames, pieces + 1]
+        order = np.lexsort((-logprobs, frames))
+        found = list(zip(pieces[order].tolist(), logprobs[order].tolist(), strict=True))
+        ends = itertools.accumulate(likely.sum(1).tolist(), initial=0)
+        return [found[first : min(first + o.pieces, end)] for first, end in itertools.pairwise(ends)]
 
     def _most(self, text: _Text) -> tuple[float, float]:
         """What the words of a text with a piece more score at most: where a word goes on, where one begins.
@@ -192,36 +225,31 @@ class Search:
         So hundreds of texts that would not be kept are never made. Expected words may score more.
         """
         o = self._options
+        if self._hotwords is not None:
+            return math.inf, math.inf
         fresh = max(0.0, o.unknown) + o.bonus
         if not text.open:
             return text.words + fresh, text.words + fresh
         _, word, _ = self._word(text)
         return text.words + max(text.outlook, o.unknown + o.bonus), text.words + word + fresh
 
-    def _expects(self, text: _Text, piece: int) -> bool:
-        """Whether a text with a piece more is on its way to an expected word."""
-        if self._hotwords is None:
-            return False
+    def _longer(self, text: _Text, piece: int, least: float = -math.inf) -> _Text | None:
+        """The text with a piece more, kept for later; None where its words score less than `least`."""
         letters, place = self._pieces[piece], text.place
+        before, last, words = text.before, text.last, text.words
         if self._begins[piece] and text.open:
-            place, unfinished = self._word(text)[2], letters[1:]
+            before = last
+            last, score, place = self._word(text)
+            words, unfinished = words + score, letters[1:]
         else:
             unfinished = text.open + letters.removeprefix(SPACE)
-        return place is not None and self._hotwords.outlook(place, unfinished) is not None
-
-    def _longer(self, text: _Text, piece: int) -> _Text:
-        """The text with a piece more, made on first use and kept."""
-        letters = self._pieces[piece]
-        if letters.startswith(SPACE) and text.open:
-            word, score, place = self._word(text)
-            longer = _Text(text, piece, text.last, word, letters[1:], place)
-            longer.words = text.words + score
-        else:
-            unfinished = text.open + letters.removeprefix(SPACE)
-            longer = _Text(text, piece, text.before, text.last, unfinished, text.place)
-            longer.words = text.words
-        longer.outlook = self._outlook(longer.open, longer.place)
-        text.longer[piece] = longer
+        outlook = self._outlook(unfinished, place)
+        if words + outlook < least:
+            return None
+        longer = text.longer[piece] = _Text(text, piece, before, last, unfinished, place)
+        longer.words, longer.outlook = words, outlook
+        if piece in text.faint:
+            longer.peak, longer.frame = text.faint[piece]
         return longer
 
     def _word(self, text: _Text) -> tuple[int, float, Place | None]:
@@ -289,3 +317,14 @@ def _trace(text: _Text, score: float) -> Found:
         logprobs.append(text.peak)
         text = text.parent
     return Found(tuple(tokens[::-1]), tuple(frames[::-1]), tuple(logprobs[::-1]), score)
+
+
+def _forget(text: _Text) -> None:
+    """Take the tree apart that a text is in: cycles wait for a collector, which took a third of the time."""
+    while text.parent is not None:
+        text = text.parent
+    texts = [text]
+    while texts:
+        text = texts.pop()
+        texts += text.longer.values()
+        text.longer.clear()

@@ -173,3 +173,59 @@ def test_a_given_prefix_is_sure() -> None:
 
 def test_no_frames_are_no_words() -> None:
     assert Search(MODEL, PIECES).find(np.zeros((0, 5), np.float32))[0].tokens == ()
+
+
+def outlook(tokens: tuple[int, ...], o: SearchOptions) -> float:
+    """The words of a text of which the last may go on."""
+    words = b"".join(PIECES[t] for t in tokens).removeprefix(b" ").split(b" ") if tokens else []
+    before, last, total = START, START, 0.0
+    for word in words[:-1]:
+        i = MODEL.id(word)
+        total += (o.weight * MODEL.score(before, last, i) if i != UNKNOWN else o.unknown) + o.bonus
+        before, last = last, i
+    if not words or not words[-1]:
+        return total
+    likeliest = MODEL.likeliest(words[-1])
+    return total + (o.unknown if likeliest is None else o.weight * likeliest) + o.bonus
+
+
+def plain_search(lp: np.ndarray, o: SearchOptions) -> dict[tuple[int, ...], float]:
+    """Every text that is left in the end, and its score: nothing is skipped before it has been scored."""
+    texts: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
+    for row in lp.astype(np.float64):
+        likely = [t for t in np.argsort(-row[1:])[: o.pieces] if row[t + 1] > row.max() - o.reach]
+        silent = row[0] > math.log(o.silent)
+        reached: dict[tuple[int, ...], list[float]] = {}
+        for text, (blank, spoken) in texts.items():
+            both = np.logaddexp(blank, spoken)
+            own = reached.setdefault(text, [-math.inf, -math.inf])
+            own[0] = both + row[0]
+            if text and not silent:
+                own[1] = np.logaddexp(own[1], spoken + row[text[-1] + 1])
+            for piece in () if silent else likely:
+                heard = (blank if text and text[-1] == piece else both) + row[piece + 1]
+                if heard > -math.inf:
+                    longer = reached.setdefault((*text, int(piece)), [-math.inf, -math.inf])
+                    longer[1] = np.logaddexp(longer[1], heard)
+        scores = {text: np.logaddexp(pair[0], pair[1]) + outlook(text, o) for text, pair in reached.items()}
+        ranked = sorted(scores, key=lambda text: -scores[text])
+        kept = (
+            ranked if silent else [t for t in ranked if scores[t] > scores[ranked[0]] - o.margin][: o.width]
+        )
+        texts = {text: (reached[text][0], reached[text][1]) for text in kept}
+    return {text: float(np.logaddexp(pair[0], pair[1])) + word_score(text, o) for text, pair in texts.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000), st.integers(1, 14), st.floats(1.0, 6.0), st.integers(1, 8), st.floats(0.5, 6.0)
+)
+def test_what_is_left_out_early_would_not_have_been_kept(
+    seed: int, frames: int, sharpness: float, width: int, margin: float
+) -> None:
+    o = SearchOptions(width=width, margin=margin, silent=0.9, reach=4.0, pieces=3, unknown=-3.0)
+    lp = logprobs(seed, frames, sharpness)
+    expected = sorted(plain_search(lp, o).items(), key=lambda x: -x[1])
+    found = Search(MODEL, PIECES, o).find(lp, width)
+    assert [f.score for f in found] == pytest.approx([score for _, score in expected], abs=1e-4)
+    assert {f.tokens for f in found} == {tokens for tokens, _ in expected}
