@@ -41,6 +41,10 @@ class ModelConfig(Section):
     """What writes the text; auto: what the model's definition recommends."""
     words: str = "auto"
     """What helps the CTC branch: auto: the model's own, off, or a file from `streamer train words`."""
+    silence: Literal["auto", "whole", "thinned"] = "auto"
+    """What fills a window up to 30 s for a Whisper that knows nothing else: the whole silence, or few of its
+    frames, which count for the others (see `streamer.nn.silence`). auto: thinned where that says the same,
+    measured once for each model; torch, where it is to compute, hears all."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of each worker; 0 shares out what leaves one core for capture."""
     workers: Annotated[int, Field(ge=0)] = 1

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -70,7 +70,7 @@ def load_engine(config: ModelConfig, text: TextConfig = PLAIN, backend: Backend 
     decoder that the model has not.
     """
     threads = _threads(config)
-    chosen = choose(config, backend, threads, _beginning)
+    chosen = choose(config, backend, threads, _bounds)
     if chosen is None:
         return _load_torch_engine(config, text, threads)
     model, network = chosen
@@ -83,7 +83,7 @@ def prepare_engine(config: ModelConfig, backend: Backend) -> bool:
 
     Raises CheckpointError for a model whose definition is broken.
     """
-    return prepare(config, backend, _threads(config), _beginning) is not None
+    return prepare(config, backend, _threads(config), _bounds) is not None
 
 
 def _threads(config: ModelConfig) -> int:
@@ -91,10 +91,10 @@ def _threads(config: ModelConfig) -> int:
     return processor.threads(config.threads, processor.workers(config.workers))
 
 
-def _beginning(vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Of a text without timestamps."""
+def _bounds(vocabulary: Vocabulary) -> tuple[tuple[int, ...], int]:
+    """What a text without timestamps begins with, and ends with."""
     tokenizer = load_tokenizer(vocabulary)
-    return (*tokenizer.sot_sequence(), tokenizer.no_timestamps)
+    return (*tokenizer.sot_sequence(), tokenizer.no_timestamps), tokenizer.eot
 
 
 def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> Engine:
@@ -112,6 +112,8 @@ def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> E
     if is_waveform(path):
         return _load_speech_engine(config, path, text, device)
     model = load(config.name, config.tags or None)
+    context = model.info.context.filled(config.silence)
+    model = replace(model, info=model.info.model_copy(update={"context": context}))
     if config.emotion:
         model = with_emotion(model, model.model, load_emotion_head(config.emotion))
     tokenizer = load_tokenizer(model.vocabulary)
@@ -225,7 +227,7 @@ class Engine:
         if request.text is None:
             return Result(scores=scores)
         transcript = self._transcriber.read(
-            encoded.states[i : i + 1],
+            encoded.window(i),
             request.text,
             self._network.frames(len(request.samples)),
             request.prefix_frames,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -56,3 +57,8 @@ def log_mel(audio: NDArray[np.float32], n_mels: int = 80) -> NDArray[np.float32]
     log = np.maximum(log, log.max() - _RANGE)
     out: NDArray[np.float32] = ((log + 4) / 4).astype(np.float32)
     return out
+
+
+def log_mels(windows: Sequence[NDArray[np.float32]], length: int, n_mels: int = 80) -> NDArray[np.float32]:
+    """`log_mel` of windows (n,), with silence up to `length` samples: (B, n_mels, length // MEL_HOP)."""
+    return np.stack([log_mel(np.pad(one, (0, length - len(one))), n_mels) for one in windows])

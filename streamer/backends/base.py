@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.nn.silence import Thinned
 from streamer.timebase import FULL_CONTEXT, TOKEN, ceil_to
 
 Floats = NDArray[np.float32]
@@ -21,9 +22,9 @@ SHORTEST = 2 * BUCKET
 """Less context than this is padded up to it."""
 
 Follow = Callable[[Any, Tokens, Tokens], Floats]
-"""The decoder with its tokens given: states (1, T, D) of one window, for all rows; given tokens (N, n);
-wanted tokens (N, n). The result (N, n) is the log-probability of each wanted one after the given ones up to
-there."""
+"""The decoder with its tokens given: states of one window (`Encoded.window`), for all rows; given tokens
+(N, n); wanted tokens (N, n). The result (N, n) is the log-probability of each wanted one after the given ones
+up to there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,24 @@ class Encoded:
     """What one pass over a batch leaves behind, in the backend's own arrays, which slices read alike.
 
     states: (B, T, D) for whatever writes text. layers: (B, L, tokens, D) pooled for tag heads; None where
-    nobody asked. emotions: scores of each window, empty where nobody asked or nothing judges them.
+    nobody asked. emotions: scores of each window, empty where nobody asked or nothing judges them. shares:
+    (T,) where silence was thinned (see `nn.silence`).
     """
 
     states: Any
     layers: Any | None
     emotions: Sequence[tuple[float, ...]]
+    shares: Any | None = None
+
+    def window(self, i: int) -> Any:
+        """The states of one window, for what writes: (1, T, D), or a `Thinned`."""
+        states = self.states[i : i + 1]
+        return states if self.shares is None else Thinned(states, self.shares)
+
+
+def plain(states: Any) -> Any:
+    """The states (1, T, D) of a window, thinned or not."""
+    return states.states if isinstance(states, Thinned) else states
 
 
 class Network(Protocol):
@@ -66,7 +79,7 @@ class Network(Protocol):
         """(N, classes) scores in [0, 1] of N > 0 windows of one size, each (L, tokens, D) of all layers."""
 
     def ctc(self, states: Any) -> Floats:
-        """(T, 1 + pieces) log-probabilities of one window's states (1, T, D), blank first."""
+        """(T, 1 + pieces) log-probabilities of one window's states (`Encoded.window`), blank first."""
 
 
 def context_for(samples: int, short: bool, margin: int = 0) -> int:

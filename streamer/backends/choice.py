@@ -41,8 +41,9 @@ NAMES = {"torch": "torch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 LARGEST = 1 << 30
 """Bytes of a checkpoint beyond which nothing is measured: to try all takes several times the memory."""
 
-Prompt = Callable[[Vocabulary], Sequence[int]]
-"""The tokens that a decoder begins a text with. A module's function: another Python calls it."""
+Bounds = Callable[[Vocabulary], tuple[Sequence[int], int]]
+"""The tokens that a decoder begins a text with, and the one that ends it. A module's function: another Python
+calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,16 @@ class Fitting:
 
         return OnnxNetwork(self.model, threads, self.weights, self.writes, None, self.runtime, workers)
 
+    def filled(self, silence: str) -> Fitting:
+        """With so much silence; see `ContextInfo.filled`."""
+        info = self.model.info
+        info = info.model_copy(update={"context": info.context.filled(silence)})
+        return replace(self, model=replace(self.model, info=info))
+
+    def undecided(self, config: ModelConfig) -> bool:
+        """Whether it has to be measured how much silence it needs."""
+        return config.silence == "auto" and not self.model.info.context.cut and state.size(config) <= LARGEST
+
     def keep(self, config: ModelConfig) -> bool:
         """Write its graphs into the cache; whether that could be done. Raises CheckpointError."""
         from streamer.backends.onnx import written
@@ -72,14 +83,14 @@ class Fitting:
 
 
 def choose(
-    config: ModelConfig, backend: Backend, threads: int, prompt: Prompt
+    config: ModelConfig, backend: Backend, threads: int, bounds: Bounds
 ) -> tuple[StoredModel, OnnxNetwork] | None:
     """A model and what computes it in ONNX Runtime, or OpenVINO; None where torch is to do it.
 
     Raises CheckpointError for a model whose definition is broken, MissingExtraError where OpenVINO is asked
     for and is not there.
     """
-    ready = prepare(config, backend, threads, prompt)
+    ready = prepare(config, backend, threads, bounds)
     if ready is None:
         return None
     from streamer.backends.onnx import OnnxNetwork
@@ -99,7 +110,7 @@ def choose(
     return model, network
 
 
-def prepare(config: ModelConfig, backend: Backend, threads: int, prompt: Prompt) -> Kept | Fitting | None:
+def prepare(config: ModelConfig, backend: Backend, threads: int, bounds: Bounds) -> Kept | Fitting | None:
     """All that takes long at the first start with a model, and says so; None where torch is to compute.
 
     Raises CheckpointError and MissingExtraError as `choose` does.
@@ -108,19 +119,21 @@ def prepare(config: ModelConfig, backend: Backend, threads: int, prompt: Prompt)
         return None
     if backend == "openvino" and not openvino.installed():
         raise MissingExtraError("engine.backend = 'openvino'", "openvino")
-    found = _refusal(config) or _prepare(config, backend, threads, prompt)
+    found = _refusal(config) or _prepare(config, backend, threads, bounds)
     if isinstance(found, str):
         log.log(logging.INFO if backend == "auto" else logging.WARNING, "torch computes: %s", found)
     return None if isinstance(found, str | Verdict) else found
 
 
 def _prepare(
-    config: ModelConfig, backend: Backend, threads: int, prompt: Prompt
+    config: ModelConfig, backend: Backend, threads: int, bounds: Bounds
 ) -> Kept | Fitting | Verdict | str:
     """What is ready to compute, or why it shall not."""
     if backend == "auto" and state.size(config) > LARGEST:
         return f"{config.name} is too large to be tried; engine.backend may say onnx"
     own = _stored(config)
+    if own is not None and own.undecided(config):
+        own = None  # whoever measures writes its graphs
     verdict = _recall(state.verdict_key(config, threads)) if backend == "auto" else None
     if isinstance(verdict, Verdict):
         _tell(verdict)
@@ -131,10 +144,10 @@ def _prepare(
     if runtime is None or (kept is None and own is None):
         if own is None and not state.could_be_here(config.name):
             return f"{config.name} is not on this machine"  # whoever loads it says what there is
-        said = _ask(config, threads, prompt, runtime)
+        said = _ask(config, threads, bounds, runtime)
         if isinstance(said, Verdict):
             _tell(said)
-            runtime = _runtime(said.backend)
+            verdict, runtime = said, _runtime(said.backend)
         if said is not None and (isinstance(said, str) or runtime is None):
             return said
         assert runtime is not None, "whoever measures comes to a verdict"
@@ -142,7 +155,11 @@ def _prepare(
     if kept is None and own is not None:
         own = replace(own, runtime=runtime)
         kept = find(state.place(config, runtime)) if own.keep(config) else None
-    return kept or own or fit(config, runtime)
+    if (ready := kept or own) is not None:
+        return ready
+    found = fit(config, runtime)  # nothing can be kept here
+    thinned = verdict is not None and verdict.thinned
+    return found.filled("thinned") if thinned and isinstance(found, Fitting) else found
 
 
 def _runtime(backend: Backend) -> Runtime | None:
@@ -150,13 +167,13 @@ def _runtime(backend: Backend) -> Runtime | None:
     return backend if backend == "onnx" or backend == "openvino" else None
 
 
-def _ask(config: ModelConfig, threads: int, prompt: Prompt, runtime: Runtime | None) -> Verdict | str | None:
+def _ask(config: ModelConfig, threads: int, bounds: Bounds, runtime: Runtime | None) -> Verdict | str | None:
     """`first`, in a second Python. What it says is kept."""
     everything = "torch, ONNX Runtime and OpenVINO" if openvino.installed() else "torch and ONNX Runtime"
     what = f"Measuring {everything} with" if runtime is None else f"Preparing {NAMES[runtime]} for"
     log.info("%s %s, once: a few seconds …", what, config.name)
     try:
-        said = in_child(first, config, threads, prompt, runtime)
+        said = in_child(first, config, threads, bounds, runtime)
     except ModelError as error:
         log.warning("%s", error)
         return str(error)
@@ -165,22 +182,39 @@ def _ask(config: ModelConfig, threads: int, prompt: Prompt, runtime: Runtime | N
     return said
 
 
-def first(config: ModelConfig, threads: int, prompt: Prompt, runtime: Runtime | None) -> Verdict | str | None:
+def first(config: ModelConfig, threads: int, bounds: Bounds, runtime: Runtime | None) -> Verdict | str | None:
     """What a second Python does: the graphs into the cache, or why it cannot be.
 
-    runtime: what they are for; None to measure that, which a verdict is given for.
+    runtime: what they are for; None to measure that, which a verdict is given for. What the model hears of
+    silence is measured either way, where the settings leave it open.
     """
     found = fit(config, runtime or "onnx")
     if isinstance(found, str):
         return found
+    verdict = None
+    if found.undecided(config):
+        thinned = found.filled("thinned")
+        verdict = _measured(config, thinned, threads, bounds)
+        if verdict.same(verdict.onnx):
+            found = thinned
+        else:
+            log.info("%s hears all silence: thinned, it would say something else", config.name)
+            verdict = None
     if runtime is not None:
-        found.keep(config)
+        replace(found, runtime=runtime).keep(config)
         return None
-    given = prompt(found.model.vocabulary) if found.writes else None
-    verdict = measure(config, _networks(found, threads), threads, given, found.model.tags is not None)
+    verdict = verdict or _measured(config, found, threads, bounds)
     if (chosen := _runtime(verdict.backend)) is not None:
         replace(found, runtime=chosen).keep(config)
     return verdict
+
+
+def _measured(config: ModelConfig, found: Fitting, threads: int, bounds: Bounds) -> Verdict:
+    """All that may compute it here, against torch."""
+    given = bounds(found.model.vocabulary) if found.writes else None
+    about = found.model
+    thinned = about.info.context.thinned and config.silence == "auto"
+    return measure(config, _networks(found, threads), threads, given, about.tags is not None, thinned)
 
 
 def _networks(found: Fitting, threads: int) -> dict[Runtime, OnnxNetwork]:
@@ -202,6 +236,7 @@ def fit(config: ModelConfig, runtime: Runtime = "onnx") -> Fitting | str:
     found = _refusal(config) or _stored(config) or _loaded(config)
     if isinstance(found, str):
         return found
+    found = found.filled(config.silence)
     if (tags := found.model.tags) is not None and tags.head not in HEADS:
         return f"its tag head is of the kind {tags.head}"
     return replace(found, runtime=runtime)
@@ -232,7 +267,7 @@ def _stored(config: ModelConfig) -> Fitting | None:
     if config.tags or not (directory / FILE).is_file():
         return None
     model = read_stored(directory)
-    return None if _writes(config, model) else Fitting(model, None, writes=False)
+    return None if _writes(config, model) else Fitting(model, None, writes=False).filled(config.silence)
 
 
 def _loaded(config: ModelConfig) -> Fitting | str:
@@ -259,7 +294,8 @@ def _tell(verdict: Verdict) -> None:
         if trial is not None:
             other = "" if verdict.same(trial) else ", whose results are not torch's"
             said.append(f"{NAMES[name]} {trial.ms:.1f}{other}")
-    log.info("%s computes: %s", NAMES[verdict.backend], "; ".join(said))
+    how = " over thinned silence" if verdict.thinned and verdict.backend != "torch" else ""
+    log.info("%s computes%s: %s", NAMES[verdict.backend], how, "; ".join(said))
 
 
 def _recall(key: str) -> Verdict | str | None:

@@ -29,16 +29,17 @@ def hearing(net: Layers, dims: Dims) -> bytes:
     return g.model()
 
 
-def step(net: Layers, dims: Dims) -> bytes:
+def step(net: Layers, dims: Dims, thinned: bool = False) -> bytes:
     """`tokens` (rows, n) after those of the cache, which it gives back longer.
 
     `first` (1,) is the position of the first. Results: `logits` (rows, n, n_vocab) and the cross-attention's
-    `weights` (rows, layers, heads, n, T).
+    `weights` (rows, layers, heads, n, T). thinned: with one input more, `shares` (T,) (`nn.silence`).
     """
     g, width, heads = net.graph, dims.n_text_state, dims.n_text_head
     each = width // heads
     tokens = g.input("tokens", np.int64, ("N", "n"))
     first = g.input("first", np.int64, (1,))
+    shares = g.input("shares", np.float32, ("T",)) if thinned else None
     matrix, scale = net.weights.rows("decoder.token_embedding.weight")
     stored = g.constant(matrix), g.constant(scale)
     rows = g.op("Cast", g.op("Gather", stored[0], tokens, axis=0), to=1)
@@ -65,7 +66,7 @@ def step(net: Layers, dims: Dims) -> bytes:
         q = g.op("Reshape", net.few(normed, f"{block}.cross_attn.query"), g.integers(1, -1, heads, each))
         q = g.op("Transpose", q, perm=[0, 2, 1, 3])
         (scores,) = g.contrib("FusedMatMul", q, heard[0], transB=1)
-        attention = g.op("Softmax", scores, axis=-1)
+        attention = g.op("Softmax", scores if shares is None else g.op("Add", scores, shares), axis=-1)
         found = g.op("Transpose", g.op("MatMul", attention, heard[1]), perm=[0, 2, 1, 3])
         found = g.op("Reshape", found, g.op("Concat", count, n, g.integers(width), axis=0))
         apart = g.op("Transpose", g.op("Reshape", attention, by_row), perm=[1, 0, 2, 3])

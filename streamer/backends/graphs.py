@@ -161,19 +161,28 @@ class Layers:
         """The activation."""
         return self.graph.contrib("Gelu", x)[0]
 
-    def attention(self, q: str, k: str, v: str, heads: int, causal: bool = False) -> str:
-        """Attention over all of k and v, or causal."""
-        more = {"unidirectional": 1} if causal else {}
-        return self.graph.contrib("MultiHeadAttention", q, k, v, num_heads=heads, **more)[0]
+    def attention(
+        self, q: str, k: str, v: str, heads: int, causal: bool = False, shares: str | None = None
+    ) -> str:
+        """Attention over all of k and v, or causal. shares (T,): see `nn.silence`."""
+        g, more = self.graph, {"unidirectional": 1} if causal else {}
+        added = []
+        if shares is not None:
+            row = g.op("Reshape", shares, g.integers(1, 1, 1, -1))
+            count = g.op("Concat", g.integers(1, 1), g.op("Shape", q, start=1, end=2), g.integers(1), axis=0)
+            added = ["", "", g.op("Expand", row, count)]
+        return g.contrib("MultiHeadAttention", q, k, v, *added, num_heads=heads, **more)[0]
 
-    def self_attention(self, x: str, name: str, width: int, heads: int, causal: bool = False) -> str:
+    def self_attention(
+        self, x: str, name: str, width: int, heads: int, causal: bool = False, shares: str | None = None
+    ) -> str:
         """`nn.whisper.Attention` of x to itself."""
         rounded = self.rounded(x, width)
         # Three products, not one and its parts: all that is done to one fits into the processor's cache.
         q, k, v = (
             self.product(rounded, *self.stored(f"{name}.{part}")) for part in ("query", "key", "value")
         )
-        return self.linear(self.attention(q, k, v, heads, causal), f"{name}.out")
+        return self.linear(self.attention(q, k, v, heads, causal, shares), f"{name}.out")
 
     def feed_forward(self, x: str, name: str) -> str:
         """Widen, activate, narrow."""
@@ -189,28 +198,48 @@ class Layers:
         )
 
 
-def encoder(net: Layers, dims: Dims, pooled: bool) -> bytes:
-    """`mel` (B, n_mels, 2·T) -> `states` (B, T, D), and if wanted `layers` (B, L, T // POOL, D)."""
+def encoder(net: Layers, dims: Dims, pooled: bool, thinned: bool = False) -> bytes:
+    """`mel` (B, n_mels, 2·T) -> `states` (B, T, D), and if wanted `layers` (B, L, T // POOL, D).
+
+    thinned: with two inputs more, `places` and `shares` (`nn.silence.Rest`), as `nn.whisper.AudioEncoder`.
+    """
     width = dims.n_audio_state
     g = net.graph
     x = _convolutions(net, g.input("mel", np.float32, ("B", dims.n_mels, "M")), width)
     positions = g.constant(_sinusoids(dims.n_audio_ctx, width))
-    here = g.op("Slice", positions, g.integers(0), g.op("Shape", x, start=1, end=2), g.integers(0))
+    shares, heard = None, g.op("Shape", x, start=1, end=2)
+    if thinned:
+        places, shares = g.input("places", np.int64, ("P",)), g.input("shares", np.float32, ("T",))
+        heard = g.op("Sub", g.op("Shape", shares), g.op("Shape", places))
+    here = g.op("Slice", positions, g.integers(0), heard, g.integers(0))
+    if thinned:
+        x, here = _with_rest(net, x, here, positions, heard, places)
     x = g.op("Add", x, here)
     normed = net.norm(x, "encoder.blocks.0.attn_ln")
     layers = []
     for i in range(dims.n_audio_layer):
         block, last = f"encoder.blocks.{i}", i + 1 == dims.n_audio_layer
-        heard = net.self_attention(normed, f"{block}.attn", width, dims.n_audio_head)
-        x, normed = net.add_norm(x, heard, f"{block}.mlp_ln")
+        mixed = net.self_attention(normed, f"{block}.attn", width, dims.n_audio_head, shares=shares)
+        x, normed = net.add_norm(x, mixed, f"{block}.mlp_ln")
         after = "encoder.ln_post" if last else f"encoder.blocks.{i + 1}.attn_ln"
         x, normed = net.add_norm(x, net.feed_forward(normed, f"{block}.mlp"), after)
         if pooled:
-            layers.append(net.pooled(x, width))
+            audio = g.op("Slice", x, g.integers(0), heard, g.integers(1)) if thinned else x
+            layers.append(net.pooled(audio, width))
     g.output("states", normed, np.float32, ("B", "T", width))
     if pooled:
         g.output("layers", g.op("Concat", *layers, axis=1), np.float32, ("B", len(layers), "P", width))
     return g.model()
+
+
+def _with_rest(net: Layers, x: str, here: str, positions: str, heard: str, places: str) -> tuple[str, str]:
+    """Frames and positions of the audio, and behind them those of the silence that is kept."""
+    g = net.graph
+    x = g.op("Slice", x, g.integers(0), heard, g.integers(1))
+    quiet = g.op("Slice", x, g.integers(-1), heard, g.integers(1))
+    count = g.op("Concat", g.integers(1), g.op("Shape", places), g.integers(1), axis=0)
+    x = g.op("Concat", x, g.op("Expand", quiet, count), axis=1)
+    return x, g.op("Concat", here, g.op("Gather", positions, places, axis=0), axis=0)
 
 
 def _convolutions(net: Layers, mel: str, width: int) -> str:
@@ -274,10 +303,14 @@ def _block_mean(net: Layers, x: str, name: str, width: int, heads: int) -> str:
     return g.op("Add", g.op("ReduceMean", x, axes=[1], keepdims=0), mean)
 
 
-def follower(net: Layers, dims: Dims) -> bytes:
-    """The decoder with its tokens given (`base.Follow`): `states` (1, T, D), `given` and `wanted` (N, n)."""
+def follower(net: Layers, dims: Dims, thinned: bool = False) -> bytes:
+    """The decoder with its tokens given (`base.Follow`): `states` (1, T, D), `given` and `wanted` (N, n).
+
+    thinned: with one input more, `shares` (T,).
+    """
     width, heads = dims.n_text_state, dims.n_text_head
     g = net.graph
+    shares = g.input("shares", np.float32, ("T",)) if thinned else None
     states = g.input("states", np.float32, (1, "T", dims.n_audio_state))
     given = g.input("given", np.int64, ("N", "n"))
     wanted = g.input("wanted", np.int64, ("N", "n"))
@@ -297,7 +330,8 @@ def follower(net: Layers, dims: Dims) -> bytes:
         # One window's keys and values, for every row.
         k = g.op("Expand", net.linear(states, f"{block}.cross_attn.key"), shape)
         v = g.op("Expand", net.linear(states, f"{block}.cross_attn.value"), shape)
-        heard = net.attention(net.linear(normed, f"{block}.cross_attn.query"), k, v, heads)
+        q = net.linear(normed, f"{block}.cross_attn.query")
+        heard = net.attention(q, k, v, heads, shares=shares)
         x, normed = net.add_norm(x, net.linear(heard, f"{block}.cross_attn.out"), f"{block}.mlp_ln")
         after = "decoder.ln" if i + 1 == dims.n_text_layer else f"decoder.blocks.{i + 1}.attn_ln"
         x, normed = net.add_norm(x, net.feed_forward(normed, f"{block}.mlp"), after)

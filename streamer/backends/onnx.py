@@ -9,15 +9,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamer.audio.mel import log_mel
+from streamer.audio.mel import log_mels
 from streamer.backends import decoder_graphs, graphs, openvino, processor
-from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for
+from streamer.backends.base import Encoded, Floats, Follow, Tokens, context_for, plain
 from streamer.backends.graphs import Layers
 from streamer.backends.onnx_decoder import OnnxDecoder
 from streamer.backends.plain import PlainLayers
 from streamer.backends.session import session
 from streamer.backends.stored import StoredModel, Weights
+from streamer.nn import silence
 from streamer.nn.definition import WordsInfo
+from streamer.nn.silence import Thinned
 from streamer.timebase import FRAME
 
 Graphs = Mapping[str, Callable[[], bytes] | Path]
@@ -32,22 +34,23 @@ def written(
 ) -> Graphs:
     """Every graph that a model needs; see `OnnxNetwork`. Raises CheckpointError for unreadable weights."""
     info, dims = model.info, model.info.dims
+    thinned = info.context.thinned
     weights = weights or Weights.of(model.directory)
     net = partial(Layers, weights, processor.multiplies_signed())
     found: dict[str, Callable[[], bytes] | Path] = {}
     if runtime == "openvino":
-        found["plain"] = lambda: graphs.encoder(PlainLayers(weights), dims, info.tags is not None)
+        found["plain"] = lambda: graphs.encoder(PlainLayers(weights), dims, info.tags is not None, thinned)
     else:
-        found["encoder"] = lambda: graphs.encoder(net(), dims, info.tags is not None)
+        found["encoder"] = lambda: graphs.encoder(net(), dims, info.tags is not None, thinned)
     if (head := info.tags) is not None:
         found["tags"] = lambda: graphs.tags(net(), dims, head)
     if info.ctc is not None:
         found["ctc"] = lambda: graphs.ctc(net(), dims)
     if writes:
         found["hearing"] = lambda: decoder_graphs.hearing(net(), dims)
-        found["step"] = lambda: decoder_graphs.step(net(), dims)
+        found["step"] = lambda: decoder_graphs.step(net(), dims, thinned)
     elif info.ctc is not None and (info.words or WordsInfo()).decoder > 0:
-        found["follower"] = lambda: graphs.follower(net(), dims)
+        found["follower"] = lambda: graphs.follower(net(), dims, thinned)
     return found
 
 
@@ -97,7 +100,7 @@ class OnnxNetwork:
 
     def context(self, samples: int) -> int:
         """See Network."""
-        return context_for(samples, self._context.short, self._context.samples)
+        return context_for(samples, self._context.cut, self._context.samples)
 
     def frames(self, samples: int) -> int:
         """See Network."""
@@ -106,10 +109,13 @@ class OnnxNetwork:
     def encode(self, clips: Sequence[Floats], length: int, pooled: bool, judged: bool) -> Encoded:
         """See Network. It judges nothing."""
         del judged
-        n_mels = self._dims.n_mels
-        mel = np.stack([log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips])
-        states, *layers = self._encoder.run(["states", "layers"] if pooled else ["states"], {"mel": mel})
-        return Encoded(states, layers[0] if layers else None, [()] * len(clips))
+        more: dict[str, Any] = {}
+        if self._context.thinned:
+            rest, length = silence.fill(length)
+            more = {"places": rest.places, "shares": rest.shares}
+        feeds = {"mel": log_mels(clips, length, self._dims.n_mels), **more}
+        states, *layers = self._encoder.run(["states", "layers"] if pooled else ["states"], feeds)
+        return Encoded(states, layers[0] if layers else None, [()] * len(clips), more.get("shares"))
 
     def tags(self, windows: Sequence[Floats]) -> Floats:
         """See Network."""
@@ -117,14 +123,15 @@ class OnnxNetwork:
         scores: Floats = self._tags.run(None, {"layers": np.stack(windows)})[0]
         return scores
 
-    def ctc(self, states: Floats) -> Floats:
+    def ctc(self, states: Floats | Thinned) -> Floats:
         """See Network."""
         assert self._ctc is not None
-        logprobs: Floats = self._ctc.run(None, {"states": states})[0][0]
+        logprobs: Floats = self._ctc.run(None, {"states": plain(states)})[0][0]
         return logprobs
 
-    def _follow(self, states: Floats, given: Tokens, wanted: Tokens) -> Floats:
+    def _follow(self, states: Floats | Thinned, given: Tokens, wanted: Tokens) -> Floats:
         assert self._follower is not None
-        feeds = {"states": states, "given": given, "wanted": wanted}
+        heard = states._asdict() if isinstance(states, Thinned) else {"states": states}
+        feeds = {**heard, "given": given, "wanted": wanted}
         logprobs: Floats = self._follower.run(None, feeds)[0]
         return logprobs

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from streamer.backends.base import Floats, Tokens
+from streamer.backends.base import Floats, Tokens, plain
 from streamer.nn.definition import ModelInfo
+from streamer.nn.silence import Thinned
 
 
 class OnnxCache:
-    """See `nn.whisper.DecoderCache`. Of one encoding; tensors by the names that the graphs give them."""
+    """See `nn.whisper.DecoderCache`. Of one encoding; tensors by the names that the graphs give them.
 
-    def __init__(self, heard: dict[str, Floats], own: dict[str, Floats]) -> None:
-        self.length, self.heard, self.own = 0, heard, own
+    single: what an attention weight is multiplied by to be a single frame's; None for what is not thinned.
+    """
+
+    def __init__(
+        self, heard: dict[str, Floats], own: dict[str, Floats], single: Floats | None = None
+    ) -> None:
+        self.length, self.heard, self.own, self.single = 0, heard, own, single
 
     def truncate(self, length: int) -> None:
         """Forget every token from position `length` on."""
@@ -38,13 +44,16 @@ class OnnxDecoder:
         self._heard = [output.name for output in self._hearing.get_outputs()]
         self._said = [output.name for output in self._step.get_outputs()]
 
-    def listen(self, states: Floats) -> OnnxCache:
-        """What the decoder needs of an encoding (1, T, D), before the first token."""
-        heard = self._hearing.run(self._heard, {"states": states})
+    def listen(self, states: Floats | Thinned) -> OnnxCache:
+        """What the decoder needs of an encoding (1, T, D), or a thinned one, before the first token."""
+        found = self._hearing.run(self._heard, {"states": plain(states)})
+        heard, single = dict(zip(self._heard, found, strict=True)), None
+        if isinstance(states, Thinned):
+            heard["shares"], single = states.shares, np.exp(-states.shares)
         each = self.dims.n_text_state // self.dims.n_text_head
         none = np.empty((1, self.dims.n_text_head, 0, each), np.float32)
         own = {f"{kind}{i}": none for i in range(self.dims.n_text_layer) for kind in "kv"}
-        return OnnxCache(dict(zip(self._heard, heard, strict=True)), own)
+        return OnnxCache(heard, own, single)
 
     def step(self, tokens: Tokens, cache: OnnxCache) -> tuple[Floats, Floats]:
         """See `nn.whisper.TextDecoder.step`. Raises ValueError for more tokens than there is room for."""
@@ -55,4 +64,5 @@ class OnnxDecoder:
         said = dict(zip(self._said, self._step.run(self._said, feeds), strict=True))
         cache.own = {name: said[f"new_{name}"] for name in cache.own}
         cache.length = length
-        return said["logits"], said["weights"]
+        weights = said["weights"] if cache.single is None else said["weights"] * cache.single
+        return said["logits"], weights

@@ -32,7 +32,9 @@ class PlainLayers(Layers):
         error = self.graph.op("Erf", self.graph.op("Mul", x, self._number(0.5**0.5)))
         return self.graph.op("Mul", self.graph.op("Mul", x, half), self.graph.op("Add", error, one))
 
-    def self_attention(self, x: str, name: str, width: int, heads: int, causal: bool = False) -> str:
+    def self_attention(
+        self, x: str, name: str, width: int, heads: int, causal: bool = False, shares: str | None = None
+    ) -> str:
         """`nn.whisper.Attention` of x to all of itself."""
         assert not causal, "an encoder hears what comes later"
         g, each = self.graph, width // heads
@@ -46,6 +48,7 @@ class PlainLayers(Layers):
             )
         )
         scores = g.op("MatMul", g.op("Mul", q, self._number(each**-0.5)), k)
+        scores = scores if shares is None else g.op("Add", scores, shares)
         heard = g.op("Transpose", g.op("MatMul", g.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
         return self.linear(g.op("Reshape", heard, g.integers(0, 0, width)), f"{name}.out")
 

@@ -31,7 +31,14 @@ RELEASED_HEADS = ("_ori.pth", "_low.pth")
 def verdict_key(config: ModelConfig, threads: int) -> str:
     """Of a verdict."""
     versions = [f"{package} {_version(package)}" for package in PACKAGES]
-    about = [f"graphs {VERSION}", *versions, _processor(), f"{threads} threads", config.decoder]
+    about = [
+        f"graphs {VERSION}",
+        *versions,
+        _processor(),
+        f"{threads} threads",
+        config.decoder,
+        config.silence,
+    ]
     return hashlib.sha256("\n".join([*about, *_state(config)]).encode()).hexdigest()
 
 
@@ -41,7 +48,7 @@ def place(config: ModelConfig, runtime: Runtime) -> Place:
     for module in WRITERS:
         code.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     about = [code.hexdigest(), f"signed {processor.multiplies_signed()}", f"{TABLES} {_version(TABLES)}"]
-    whose = [config.name, config.tags, config.decoder, runtime]
+    whose = [config.name, config.tags, config.decoder, runtime, config.silence]
     return Place("\n".join(whose), "\n".join([*about, *_state(config)]))
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from streamer.audio.mel import log_mel
+from streamer.audio.mel import log_mels
 from streamer.backends import processor
 from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
 from streamer.nn.checkpoint import LoadedModel
+from streamer.nn import silence
 from streamer.nn.emotion import EmotionHead, LayersHead, token_frames
 from streamer.nn.frames import Frames
 from streamer.nn.speech import frames_of
+from streamer.nn.silence import Thinned
 from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, TOKEN, ceil_to
@@ -79,10 +80,10 @@ class _Heads:
         return _array(self._tags(torch.stack(list(windows))).float().sigmoid())
 
     @torch.inference_mode()
-    def ctc(self, states: Tensor) -> Floats:
+    def ctc(self, states: Tensor | Thinned) -> Floats:
         """See Network."""
         assert self._ctc is not None
-        return _array(self._ctc(states)[0].float().log_softmax(-1))
+        return _array(self._ctc(plain(states))[0].float().log_softmax(-1))
 
 
 class WhisperNetwork(_Heads):
@@ -100,7 +101,7 @@ class WhisperNetwork(_Heads):
 
     def context(self, samples: int) -> int:
         """See Network. A checkpoint that was never measured on short contexts gets its full one."""
-        return context_for(samples, self._context.short, self._context.samples)
+        return context_for(samples, self._context.cut, self._context.samples)
 
     def frames(self, samples: int) -> int:
         """See Network."""
@@ -110,21 +111,26 @@ class WhisperNetwork(_Heads):
     def encode(self, clips: Sequence[Floats], length: int, pooled: bool, judged: bool) -> Encoded:
         """See Network."""
         judged = judged and self._emotion is not None
-        n_mels = self._whisper.dims.n_mels
-        mels = [log_mel(np.pad(clip, (0, length - len(clip))), n_mels) for clip in clips]
-        encoding = self._whisper.encode(torch.from_numpy(np.stack(mels)).to(self._device), pooled or judged)
-        if not judged or encoding.layers is None:
-            return Encoded(encoding.states, encoding.layers, [()] * len(clips))
-        tokens = [max(1, len(clip) // TOKEN) for clip in clips]
-        frames = token_frames(encoding.layers, tokens)
-        return Encoded(encoding.states, encoding.layers, _judge(self._emotion, frames))
+        rest, shares = None, None
+        if self._context.thinned:
+            kept, length = silence.fill(length)
+            places, shares = (torch.tensor(one, device=self._device) for one in kept)
+            rest = places, shares
+        mel = torch.from_numpy(log_mels(clips, length, self._whisper.dims.n_mels))
+        encoding = self._whisper.encode(mel.to(self._device), pooled or judged, rest)
+        emotions: Sequence[tuple[float, ...]] = [()] * len(clips)
+        if judged and encoding.layers is not None:
+            tokens = [max(1, len(clip) // TOKEN) for clip in clips]
+            emotions = _judge(self._emotion, token_frames(encoding.layers, tokens))
+        return Encoded(encoding.states, encoding.layers, emotions, shares)
 
     @torch.inference_mode()
-    def follow(self, states: Tensor, given: Tokens, wanted: Tokens) -> Floats:
+    def follow(self, states: Tensor | Thinned, given: Tokens, wanted: Tokens) -> Floats:
         """See Network."""
-        rows = states.expand(len(given), -1, -1)
-        logits: Tensor = self._whisper.decoder(torch.from_numpy(given).to(states.device), rows)
-        chosen = torch.from_numpy(wanted).to(states.device)[..., None]
+        shares = states.shares if isinstance(states, Thinned) else None
+        rows = plain(states).expand(len(given), -1, -1)
+        logits: Tensor = self._whisper.decoder(torch.from_numpy(given).to(rows.device), rows, shares)
+        chosen = torch.from_numpy(wanted).to(rows.device)[..., None]
         return _array(logits.float().log_softmax(-1).gather(-1, chosen)[..., 0])
 
 

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,17 +14,17 @@ import numpy as np
 from streamer.backends.base import Floats, Network
 from streamer.config import ModelConfig
 from streamer.resources import find_sample
-from streamer.timebase import FULL_CONTEXT, SAMPLE_RATE
+from streamer.timebase import FULL_CONTEXT, SAMPLE_RATE, TOKEN
 
 if TYPE_CHECKING:
     from streamer.backends.onnx import OnnxNetwork, Runtime
 
 SECONDS = 5.0
-"""Of audio in a pass that is measured; 30 where every pass costs as much."""
-WINDOWS = 9
-"""So many passes over the sample recording are compared, if it is long enough."""
+"""Of audio in a pass that is measured."""
+WINDOWS, FEW_WINDOWS = 9, 5
+"""So many passes over the sample recording are compared, if it is long enough; fewer where each sees 30 s."""
 TOKENS = 20
-"""So many are written of each, where a decoder writes."""
+"""So many are written of each at most, where a decoder writes."""
 ROUNDS, FEW_ROUNDS = 7, 2
 """So often each is timed; less often where a pass sees 30 s."""
 TOLERANCE = 1.1
@@ -57,19 +57,20 @@ class Verdict:
     """What a measurement came to.
 
     torch_ms: of a pass with its text. openvino: None where there is none. writes: whether the text is a
-    decoder's.
+    decoder's. thinned: whether the silence was (see `nn.silence`) in which torch heard all.
     """
 
     torch_ms: float
     onnx: Trial
     openvino: Trial | None = None
     writes: bool = False
+    thinned: bool = False
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Verdict:
         """From what `dataclasses.asdict` made of it. Raises KeyError and TypeError for anything else."""
         openvino = Trial(**kept["openvino"]) if kept["openvino"] else None
-        return cls(kept["torch_ms"], Trial(**kept["onnx"]), openvino, kept["writes"])
+        return cls(kept["torch_ms"], Trial(**kept["onnx"]), openvino, kept["writes"], kept["thinned"])
 
     @property
     def backend(self) -> Literal["torch", "onnx", "openvino"]:
@@ -99,13 +100,14 @@ def measure(
     config: ModelConfig,
     networks: Mapping[Runtime, OnnxNetwork],
     threads: int,
-    prompt: Sequence[int] | None,
+    bounds: tuple[Sequence[int], int] | None,
     hears: bool,
+    thinned: bool = False,
 ) -> Verdict:
     """All in turn with torch, on the same recording.
 
-    networks: that of ONNX Runtime, and any others, by what computes their encoder. prompt: what a decoder
-    begins with; None where the CTC branch writes. hears: sounds as well.
+    networks: that of ONNX Runtime, and any others, by what computes their encoder. bounds: what a decoder
+    begins and ends with; None where the CTC branch writes. hears: sounds as well. thinned: see Verdict.
     """
     import torch
 
@@ -114,54 +116,62 @@ def measure(
     from streamer.nn.checkpoint import load
 
     torch.set_num_threads(threads)
-    reference = network_of(load(config.name, config.tags or None), choose_precision(config))
-    size, rounds = round(SECONDS * SAMPLE_RATE), ROUNDS
+    model = load(config.name, config.tags or None)
+    context = model.info.context.filled(config.silence)
+    model = replace(model, info=model.info.model_copy(update={"context": context}))
+    reference = network_of(model, choose_precision(config))
+    size, rounds, windows = round(SECONDS * SAMPLE_RATE), ROUNDS, WINDOWS
     if reference.context(size) == FULL_CONTEXT:
-        size, rounds = FULL_CONTEXT, FEW_ROUNDS
+        rounds, windows = FEW_ROUNDS, FEW_WINDOWS
     heard = decode_file(find_sample())[: WINDOWS * size]
-    heard = heard[: len(heard) // size * size]
+    views = heard[: len(heard) // size * size].reshape(-1, size)
     apart: list[list[tuple[float, float]]] = [[] for _ in networks]
-    for view in heard.reshape(-1, size):
-        wanted = _say(reference, view, prompt, hears)
+    for view in views[:: max(1, len(views) // windows)]:
+        wanted = _say(reference, view, bounds, hears)
         for other, mine in zip(networks.values(), apart, strict=True):
-            found = _say(other, view, prompt, hears, wanted.tokens)
+            found = _say(other, view, bounds, hears, wanted.tokens)
             text = float(np.abs(found.text - wanted.text).sum(-1).mean())
             mine.append((text, float(np.abs(found.scores - wanted.scores).max(initial=0))))
     taken: list[list[float]] = [[], *([] for _ in networks)]
     for _ in range(rounds):
         for network, times in zip((reference, *networks.values()), taken, strict=True):
             began = time.perf_counter()
-            _say(network, heard[:size], prompt, hears)
+            _say(network, heard[:size], bounds, hears)
             times.append(1000 * (time.perf_counter() - began))
     torch_ms, *others = (round(statistics.median(times), 2) for times in taken)
     trials = {}
     for name, ms, mine in zip(networks, others, apart, strict=True):
         texts, scores = np.array(mine).T
         trials[name] = Trial(ms, round(float(texts.mean()), 5), round(float(scores.max()), 5))
-    return Verdict(torch_ms, trials["onnx"], trials.get("openvino"), prompt is not None)
+    return Verdict(torch_ms, trials["onnx"], trials.get("openvino"), bounds is not None, thinned)
 
 
 def _say(
     network: Network,
     samples: Floats,
-    prompt: Sequence[int] | None,
+    bounds: tuple[Sequence[int], int] | None,
     hears: bool,
     tokens: Sequence[int] = (),
 ) -> _Said:
-    """A pass and its text; of a decoder TOKENS tokens, the given ones or the likeliest."""
+    """A pass and its text; of a decoder the given tokens, or the likeliest to the end, TOKENS at most."""
     encoded = network.encode([samples], network.context(len(samples)), hears, judged=False)
-    scores = network.tags([encoded.layers[0]]) if encoded.layers is not None else np.empty(0, np.float32)
-    if prompt is None:
-        return _Said(np.exp(network.ctc(encoded.states)), scores, [])
-    writer, given = network.writer, list(prompt)
+    scores = np.empty(0, np.float32)
+    if encoded.layers is not None:
+        scores = network.tags([encoded.layers[0][:, : len(samples) // TOKEN]])
+    if bounds is None:
+        said = np.exp(network.ctc(encoded.window(0)))[: network.frames(len(samples))]
+        return _Said(said, scores, [])
+    writer, given, end = network.writer, list(bounds[0]), bounds[1]
     assert writer is not None
-    cache = writer.listen(encoded.states)
+    cache = writer.listen(encoded.window(0))
     rows: list[Floats] = []
     written: list[int] = []
-    for i in range(TOKENS):
+    for i in range(len(tokens) or TOKENS):
         logits, _ = writer.step(np.array([given]), cache)
         likely = np.exp(logits[0, -1] - logits[0, -1].max())
         rows.append(likely / likely.sum())
-        given = [tokens[i] if i < len(tokens) else int(rows[-1].argmax())]
+        given = [tokens[i] if tokens else int(rows[-1].argmax())]
         written += given
+        if given == [end] and not tokens:
+            break
     return _Said(np.stack(rows), scores, written)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from streamer.errors import CheckpointError
 from streamer.labels import Label
+from streamer.nn.silence import MARGIN
 from streamer.resources import HEAD_FILE
 from streamer.timebase import to_samples
 
@@ -108,17 +109,31 @@ class ContextInfo(_Part):
     """Seconds of silence that its audio needs behind it at least, by measurement."""
     encoder: str = ""
     """The fingerprint of the weights that were measured; empty for what was trained so from the start."""
+    thinned: bool = False
+    """Whether, of the silence that fills a context up to 30 s, few frames may stand for the others (see
+    `streamer.nn.silence`)."""
 
     @model_validator(mode="after")
     def _check(self) -> ContextInfo:
         if not self.short and (self.margin or self.encoder):
             raise ValueError("margin and encoder say what short = true was measured on; found short = false")
+        if self.short and self.thinned:
+            raise ValueError("a context is short or filled with thinned silence; found both true")
         return self
+
+    def filled(self, silence: str) -> ContextInfo:
+        """With what `model.silence` says of the silence; a short context has none that could be thinned."""
+        return ContextInfo(thinned=True) if silence == "thinned" and not self.short else self
+
+    @property
+    def cut(self) -> bool:
+        """Whether a pass needs less than 30 s of audio."""
+        return self.short or self.thinned
 
     @property
     def samples(self) -> int:
-        """The margin in samples."""
-        return to_samples(self.margin)
+        """Of silence behind the audio, in full, in what is cut."""
+        return MARGIN if self.thinned else to_samples(self.margin)
 
 
 class TagsInfo(_Part):

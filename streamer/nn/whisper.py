@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from streamer.nn.silence import Thinned
 from streamer.timebase import POOL
 
 
@@ -89,25 +90,31 @@ class Attention(nn.Module):
         """Projections of what is attended to, each (B, heads, T, head width)."""
         return self.split(self.key(source)), self.split(self.value(source))
 
-    def attend(self, x: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-        """Attention of x (B, n, n_state) over given keys and values."""
+    def attend(
+        self, x: Tensor, k: Tensor, v: Tensor, causal: bool = False, shares: Tensor | None = None
+    ) -> Tensor:
+        """Attention of x (B, n, n_state) over given keys and values; `shares` (T,): see `nn.silence`."""
         q = self.split(self.query(x))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal and q.shape[2] > 1)
+        mask = None if shares is None else shares.to(q.dtype)[None, None, None]
+        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal and q.shape[2] > 1)
         attended: Tensor = self.out(out.transpose(1, 2).flatten(2))
         return attended
 
-    def attend_with_weights(self, x: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """As `attend`, and the weights (B, heads, n, T) in float32."""
+    def attend_with_weights(
+        self, x: Tensor, k: Tensor, v: Tensor, shares: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `attend`, and the weights (B, heads, n, T) in float32, each of a single frame."""
         q = self.split(self.query(x))
         scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
-        weights = scores.softmax(-1)
+        weights = (scores if shares is None else scores + shares).softmax(-1)
         out = weights.to(v.dtype) @ v
-        return self.out(out.transpose(1, 2).flatten(2)), weights
+        single = weights if shares is None else weights * (-shares).exp()
+        return self.out(out.transpose(1, 2).flatten(2)), single
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, causal: bool = False, shares: Tensor | None = None) -> Tensor:
         """Self-attention without a cache."""
         k, v = self.keys_values(x)
-        return self.attend(x, k, v, causal)
+        return self.attend(x, k, v, causal, shares)
 
 
 class Block(nn.Module):
@@ -123,9 +130,9 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(n_state, 4 * n_state), nn.GELU(), nn.Linear(4 * n_state, n_state))
         self.mlp_ln = nn.LayerNorm(n_state)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shares: Tensor | None = None) -> Tensor:
         """Without cross-attention: (B, T, n_state) -> the same."""
-        x = x + self.attn(self.attn_ln(x))
+        x = x + self.attn(self.attn_ln(x), shares=shares)
         out: Tensor = x + self.mlp(self.mlp_ln(x))
         return out
 
@@ -144,23 +151,33 @@ class AudioEncoder(nn.Module):
         self.blocks = nn.ModuleList([Block(width, dims.n_audio_head) for _ in range(dims.n_audio_layer)])
         self.ln_post = nn.LayerNorm(width)
 
-    def forward(self, mel: Tensor, pooled: bool = False) -> Encoding:
+    def forward(
+        self, mel: Tensor, pooled: bool = False, rest: tuple[Tensor, Tensor] | None = None
+    ) -> Encoding:
         """Encode (B, n_mels, 2·T) log-mel frames, T ≤ n_audio_ctx; `pooled` asks for all layers.
 
+        rest: `nn.silence.Rest` as tensors, for a context whose silence is thinned. Wanted are then the mel
+        frames of the audio's frames and of one more, which is silent; layers are of the audio's frames alone.
         Raises ValueError for a context longer than the checkpoint's.
         """
         x = F.gelu(self.conv1(mel))
         x = F.gelu(self.conv2(x)).transpose(1, 2)
-        if x.shape[1] > self.positional_embedding.shape[0]:
+        shares, heard = (None, x.shape[1]) if rest is None else (rest[1], len(rest[1]) - len(rest[0]))
+        if heard > self.positional_embedding.shape[0]:
             raise ValueError(
                 f"at most {2 * self.positional_embedding.shape[0]} mel frames, found {mel.shape[-1]}"
             )
-        x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype)
+        x, positions = x[:, :heard], self.positional_embedding[:heard]
+        if rest is not None:
+            # All silence is as its first frame is, but for where it lies. What came last saw the edge.
+            x = torch.cat([x, x[:, -1:].expand(-1, len(rest[0]), -1)], dim=1)
+            positions = torch.cat([positions, self.positional_embedding[rest[0]]])
+        x = (x + positions).to(x.dtype)
         layers = []
         for block in self.blocks:
-            x = block(x)
+            x = block(x, shares)
             if pooled:
-                layers.append(pool_frames(x))
+                layers.append(pool_frames(x[:, :heard]))
         return Encoding(self.ln_post(x), torch.stack(layers, dim=1) if pooled else None)
 
 
@@ -172,8 +189,9 @@ class DecoderCache:
         of tokens for each encoding, or several for the only one (`rearrange`).
     """
 
-    def __init__(self, decoder: TextDecoder, states: Tensor) -> None:
-        self.length = 0
+    def __init__(self, decoder: TextDecoder, states: Tensor, shares: Tensor | None = None) -> None:
+        """shares: of a thinned encoding (see `nn.silence`)."""
+        self.length, self.shares = 0, shares
         self.cross = [block.cross_attn.keys_values(states) for block in decoder.layers]
         batch = states.shape[0]
         n_ctx, width = decoder.positional_embedding.shape
@@ -229,12 +247,16 @@ class TextDecoder(nn.Module):
         """(B, n, n_text_state) -> (B, n, n_vocab) in float32; the embedding is the output layer."""
         return F.linear(self.ln(x), self.token_embedding.weight).float()
 
-    def forward(self, tokens: Tensor, states: Tensor) -> Tensor:
-        """Teacher forcing: tokens (B, n), states (B, T, n_audio_state) -> logits (B, n, n_vocab)."""
+    def forward(self, tokens: Tensor, states: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Teacher forcing: tokens (B, n), states (B, T, n_audio_state) -> logits (B, n, n_vocab).
+
+        shares: of a thinned encoding (see `nn.silence`).
+        """
         x = self.embed(tokens, 0).to(states.dtype)
         for block in self.layers:
             x = x + block.attn(block.attn_ln(x), causal=True)
-            x = x + block.cross_attn.attend(block.cross_attn_ln(x), *block.cross_attn.keys_values(states))
+            heard = block.cross_attn.keys_values(states)
+            x = x + block.cross_attn.attend(block.cross_attn_ln(x), *heard, shares=shares)
             x = x + block.mlp(block.mlp_ln(x))
         return self.logits(x)
 
@@ -263,7 +285,7 @@ class TextDecoder(nn.Module):
             x = x + block.attn.out(own.transpose(1, 2).flatten(2))
             # Rows about one encoding ask its keys together, as if they were more tokens.
             asking = block.cross_attn_ln(x).reshape(len(k_audio), -1, x.shape[-1])
-            heard, attention = block.cross_attn.attend_with_weights(asking, k_audio, v_audio)
+            heard, attention = block.cross_attn.attend_with_weights(asking, k_audio, v_audio, cache.shares)
             heard = heard.reshape(x.shape)
             weights.append(attention.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1))
             x = x + heard
@@ -292,8 +314,10 @@ class Whisper(nn.Module):
         return self.encoder.conv1.weight.dtype
 
     @torch.inference_mode()
-    def listen(self, states: Tensor) -> DecoderCache:
-        """What the decoder needs of encodings (B, T, n_audio_state), before the first token."""
+    def listen(self, states: Tensor | Thinned) -> DecoderCache:
+        """What the decoder needs first of encodings (B, T, n_audio_state), or of a thinned one."""
+        if isinstance(states, Thinned):
+            return DecoderCache(self.decoder, *states)
         return DecoderCache(self.decoder, states)
 
     @torch.inference_mode()
@@ -305,7 +329,9 @@ class Whisper(nn.Module):
         logits, weights = self.decoder.step(given, cache)
         return logits.cpu().numpy(), weights.cpu().numpy()
 
-    def encode(self, mel: Tensor, pooled: bool = False) -> Encoding:
-        """One pass over (B, n_mels, 2·T) log-mel frames."""
-        encoding: Encoding = self.encoder(mel.to(self.dtype), pooled)
+    def encode(
+        self, mel: Tensor, pooled: bool = False, rest: tuple[Tensor, Tensor] | None = None
+    ) -> Encoding:
+        """One pass over (B, n_mels, 2·T) log-mel frames; `rest`: see AudioEncoder."""
+        encoding: Encoding = self.encoder(mel.to(self.dtype), pooled, rest)
         return encoding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ from streamer.backends import choice, openvino, state, verdict
 from streamer.backends.choice import VERDICTS, Backend, Fitting, fit
 from streamer.backends.kept import Kept
 from streamer.backends.onnx import OnnxNetwork
-from streamer.backends.stored import StoredModel, Weights
+from streamer.backends.stored import StoredModel, Weights, read_stored
 from streamer.backends.verdict import Trial, Verdict
 from streamer.config import ModelConfig
 from streamer.engine import load_engine
 from streamer.errors import MissingExtraError
 from streamer.nn.checkpoint import LoadedModel, load
-from streamer.nn.definition import HeadInfo, TagsInfo, Vocabulary
+from streamer.nn.definition import ContextInfo, HeadInfo, TagsInfo, Vocabulary
 from streamer.nn.head_checkpoint import encoder_info, save_head
-from streamer.timebase import SAMPLE_RATE
+from streamer.timebase import FULL_CONTEXT, SAMPLE_RATE
 from tests.tiny import LABELS, save_tiny, tiny_model
 
 needs_openvino = pytest.mark.skipif(
@@ -51,11 +52,11 @@ def asked(folder: Path, **settings: Any) -> ModelConfig:
 
 
 def choose(config: ModelConfig, backend: Backend, threads: int) -> tuple[StoredModel, OnnxNetwork] | None:
-    return choice.choose(config, backend, threads, beginning)
+    return choice.choose(config, backend, threads, bounds)
 
 
-def beginning(vocabulary: Vocabulary) -> list[int]:
-    return [vocabulary.n_vocab - 1]
+def bounds(vocabulary: Vocabulary) -> tuple[list[int], int]:
+    return [vocabulary.n_vocab - 1], vocabulary.n_vocab - 2
 
 
 def measured(caplog: pytest.LogCaptureFixture) -> int:
@@ -137,7 +138,7 @@ def test_another_head_is_kept_beside_the_models_own(folder: Path, tmp_path: Path
     save_head(tmp_path / "head", about, tiny.tags, LABELS)
     kept = []
     for settings in ({}, {"tags": str(tmp_path / "head")}, {}):
-        ready = choice.prepare(asked(folder, **settings), "onnx", 1, beginning)
+        ready = choice.prepare(asked(folder, **settings), "onnx", 1, bounds)
         assert isinstance(ready, Kept)
         kept.append(ready)
     assert kept[0] == kept[2]
@@ -249,6 +250,56 @@ def test_a_decoder_is_measured_by_what_it_writes(folder: Path, cache: Path) -> N
     choose(asked(folder, decoder="attention"), "auto", 1)
     (kept,) = json.loads((cache / VERDICTS).read_text()).values()
     assert kept["writes"]
+
+
+@pytest.fixture
+def stock(tmp_path: Path) -> Path:
+    """What knows nothing but 30 s."""
+    model = tiny_model()
+    return save_tiny(
+        tmp_path / "stock", replace(model, info=model.info.model_copy(update={"context": ContextInfo()}))
+    )
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnx"])
+@pytest.mark.parametrize("decoder", ["auto", "attention"])
+def test_silence_is_thinned_where_that_says_the_same(
+    backend: Backend,
+    decoder: str,
+    stock: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(verdict, "TOLERANCE", 1000.0)  # how quick it is does not matter
+    config = asked(stock, decoder=decoder)
+    for time in ("measured", "kept"):
+        chosen = choose(config, backend, 1)
+        assert chosen is not None, time
+        assert chosen[0].info.context.thinned, time
+        assert chosen[1].context(SAMPLE_RATE) < 2 * SAMPLE_RATE, time
+    assert measured(caplog) == 1
+    monkeypatch.setattr(verdict, "FURTHEST", -1.0)
+    monkeypatch.setattr(verdict, "FURTHEST_TOKEN", -1.0)
+    shutil.rmtree(state.place(config, "onnx").path)
+    whole = choose(config, "onnx", 1)
+    assert whole is not None
+    assert whole[1].context(SAMPLE_RATE) == FULL_CONTEXT
+    assert "hears all silence" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnx", "torch"])
+@pytest.mark.parametrize("silence", ["whole", "thinned"])
+def test_what_is_set_about_silence_holds(silence: str, backend: Backend, stock: Path) -> None:
+    engine = load_engine(asked(stock, silence=silence), backend=backend)
+    assert engine.model.info.context.thinned == (silence == "thinned")
+    assert (engine.context(SAMPLE_RATE) == FULL_CONTEXT) == (silence == "whole")
+
+
+def test_a_short_context_has_no_silence_to_thin(folder: Path) -> None:
+    chosen = choose(asked(folder, silence="thinned"), "onnx", 1)
+    assert chosen is not None
+    assert chosen[0].info.context == read_stored(folder).info.context
 
 
 @needs_openvino

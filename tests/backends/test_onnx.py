@@ -21,7 +21,8 @@ from streamer.backends.torch import WhisperNetwork
 from streamer.engine import Engine, Request
 from streamer.errors import CheckpointError
 from streamer.nn.checkpoint import LoadedModel, load
-from streamer.nn.definition import WEIGHTS, WordsInfo
+from streamer.nn.definition import WEIGHTS, ContextInfo, WordsInfo
+from streamer.nn.silence import Thinned
 from streamer.timebase import SAMPLE_RATE
 from streamer.training.ngrams import NgramConfig, estimate
 from tests.tiny import save_tiny, tiny_model
@@ -75,6 +76,42 @@ def test_every_network_says_what_torch_says(networks: Networks, seconds: float) 
     assert near(onnx.ctc(wanted.states[:1].numpy()), reference.ctc(wanted.states[:1]))
     windows = [wanted.layers[i, :, first : first + 3] for i, first in ((0, 0), (0, 1), (1, 0))]
     assert onnx.tags([w.numpy() for w in windows]) == pytest.approx(reference.tags(windows), abs=0.01)
+
+
+@pytest.mark.parametrize("seconds", [1.6, 29.8])
+def test_thinned_silence_is_torchs(folder: Path, seconds: float) -> None:
+    """Encoder, decoder and the decoder's opinion; behind 29.8 s there is none left to thin."""
+    context = ContextInfo(thinned=True)
+    model, kept = load(folder), read_stored(folder)
+    info = model.info.model_copy(update={"context": context})
+    reference = WhisperNetwork(replace(model, info=info), torch.float32)
+    onnx = OnnxNetwork(replace(kept, info=info), 1)
+    writing = OnnxNetwork(replace(kept, info=info), 1, writes=True)
+    clips = [noise(seconds), noise(seconds - 0.3, 1)]
+    length = onnx.context(len(clips[0]))
+    assert length == reference.context(len(clips[0]))
+    wanted, found = (network.encode(clips, length, True, False) for network in (reference, onnx))
+    assert found.layers is not None
+    assert wanted.layers is not None
+    assert found.states.shape == wanted.states.shape
+    assert near(found.states, wanted.states.numpy())
+    assert near(found.layers, wanted.layers.numpy())
+    np.testing.assert_array_equal(found.shares, wanted.shares)
+    # The readers alone, on the same states.
+    one = wanted.window(1)
+    same = Thinned(one.states.numpy(), found.shares)
+    assert near(onnx.ctc(same), reference.ctc(one))
+    rng = np.random.default_rng(0)
+    given, chosen = rng.integers(0, 256, (2, 5, 9))
+    assert onnx.follow is not None
+    assert near(onnx.follow(same, given, chosen), reference.follow(one, given, chosen))
+    assert writing.writer is not None
+    told = [
+        writer.step(given[:1], writer.listen(heard))
+        for writer, heard in ((writing.writer, same), (reference.writer, one))
+    ]
+    for mine, theirs in zip(*told, strict=True):
+        assert near(mine, theirs)
 
 
 def test_the_decoders_opinion_is_torchs(networks: Networks) -> None:
