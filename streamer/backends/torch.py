@@ -10,15 +10,16 @@ from torch import Tensor
 
 from streamer.audio.mel import log_mels
 from streamer.backends import processor
-from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for
+from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for, plain
+from streamer.backends.cuda_graphs import GraphedWriter
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
-from streamer.nn.checkpoint import LoadedModel
 from streamer.nn import silence
+from streamer.nn.checkpoint import LoadedModel
 from streamer.nn.emotion import EmotionHead, LayersHead, token_frames
 from streamer.nn.frames import Frames
-from streamer.nn.speech import frames_of
 from streamer.nn.silence import Thinned
+from streamer.nn.speech import frames_of
 from streamer.nn.speech_checkpoint import LoadedSpeech
 from streamer.nn.whisper import Whisper
 from streamer.timebase import FRAME, TOKEN, ceil_to
@@ -93,11 +94,12 @@ class WhisperNetwork(_Heads):
         self._whisper = model.model.to(device, dtype).eval()
         super().__init__(model, dtype, device)
         self._context, self._emotion = model.info.context, model.emotion
+        self._writer = GraphedWriter(self._whisper) if device.type == "cuda" else self._whisper
 
     @property
-    def writer(self) -> Whisper:
+    def writer(self) -> Whisper | GraphedWriter:
         """See Network."""
-        return self._whisper
+        return self._writer
 
     def context(self, samples: int) -> int:
         """See Network. A checkpoint that was never measured on short contexts gets its full one."""
