@@ -281,6 +281,7 @@ def test_silence_is_thinned_where_that_says_the_same(
     assert measured(caplog) == 1
     monkeypatch.setattr(verdict, "FURTHEST", -1.0)
     monkeypatch.setattr(verdict, "FURTHEST_TOKEN", -1.0)
+    monkeypatch.setattr(verdict, "FURTHEST_SHARE", -1.0)
     shutil.rmtree(state.place(config, "onnx").path)
     whole = choose(config, "onnx", 1)
     assert whole is not None
