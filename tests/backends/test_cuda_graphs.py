@@ -17,6 +17,7 @@ from streamer.asr.decoder import decode
 from streamer.backends import cuda_graphs
 from streamer.backends.cuda_graphs import DESKS, GRAPHS, ROWS, GraphedWriter, Run
 from streamer.backends.torch import WhisperNetwork, network_of
+from streamer.nn.silence import Thinned, rest
 from streamer.nn.whisper import DecoderCache, Whisper
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -108,6 +109,17 @@ def test_the_text_is_the_same(options: DecodeOptions) -> None:
     assert {frames for _, frames in tape.recorded} == {cuda_graphs.FRAMES}
     assert len(set(tape.recorded)) == len(tape.recorded) <= options.beam
     assert tape.played > 2 * LENGTH
+
+
+def test_the_text_of_a_thinned_encoding_is_the_same() -> None:
+    tape = Tape()
+    whisper, writer = made(tape)
+    kept = rest(1_300).shares
+    thinned = Thinned(torch.randn(1, len(kept), 64), torch.tensor(kept))
+    found, expected = (decode(one, thinned, tiny_tokenizer(), PLAIN) for one in (writer, whisper))
+    assert found.tokens == expected.tokens
+    assert_close([found.logprobs, found.attention], [expected.logprobs, expected.attention])
+    assert tape.recorded == [(1, 1500)]
 
 
 def test_without_a_recorder_it_is_the_same_too() -> None:
