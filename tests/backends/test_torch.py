@@ -14,6 +14,7 @@ from streamer.backends.choice import prepare
 from streamer.backends.torch import WhisperNetwork, choose_device, choose_precision, network_of
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
+from streamer.nn.whisper import Whisper
 from tests.tiny import tiny_model
 
 META = torch.device("meta")
@@ -52,7 +53,7 @@ def test_everything_is_put_where_the_model_is(elsewhere: list[torch.Tensor], dty
 
 def test_the_device_would_refuse_what_lies_elsewhere() -> None:
     network = network_of(tiny_model(), torch.float32, META)
-    assert isinstance(network, WhisperNetwork)
+    assert isinstance(network.writer, Whisper)
     with pytest.raises(RuntimeError):
         network.writer.encode(torch.zeros(1, 80, 320))
 
