@@ -86,11 +86,10 @@ def engine(
     from streamer.evaluation.engine_cost import (
         Plan,
         measure,
-        onnx_maker,
         own_engines,
         random_engines,
-        random_onnx_maker,
     )
+    from streamer.evaluation.onnx_cost import onnx_maker, random_onnx_maker
     from streamer.evaluation.peers import make_peers
     from streamer.resources import find_sample
     from streamer.training import bars

@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,16 +20,11 @@ from streamer.asr.decode import DecodeOptions
 from streamer.asr.tokenizer import Tokenizer, load_tokenizer
 from streamer.asr.transcriber import make_transcriber
 from streamer.audio.mel import log_mel
-from streamer.backends import openvino
-from streamer.backends.choice import NAMES, Fitting, fit
-from streamer.backends.loaded import as_stored
-from streamer.backends.onnx import Runtime
 from streamer.backends.torch import CPU, WhisperNetwork, network_of
-from streamer.config import ModelConfig
 from streamer.engine import Engine, Request
 from streamer.errors import ConfigError
 from streamer.evaluation.head_cost import SIZES
-from streamer.evaluation.peak import WORK, encoder_work, onnx_product, torch_product
+from streamer.evaluation.peak import WORK, encoder_work, torch_product
 from streamer.evaluation.turns import Taken, finisher, in_turn, ratio
 from streamer.labels import Label
 from streamer.nn.checkpoint import LoadedModel, load
@@ -236,75 +230,6 @@ def own_runs(engine: Engine, samples: Samples, tokens: int | None) -> list[Run]:
             for p, (c, n) in parts.items()
         ),
     ]
-
-
-def onnx_maker(name: str) -> Maker | None:
-    """The same model in ONNX Runtime, its whole and what differs of its parts; None where that has none.
-
-    With OpenVINO for its encoder, too, where that is installed.
-    """
-    found = fit(ModelConfig(name=name))
-    return None if isinstance(found, str) else _onnx_maker(found, load_tokenizer(found.model.vocabulary))
-
-
-def random_onnx_maker(size: str) -> Maker:
-    """Random weights of an official size in ONNX Runtime."""
-    model, weights = as_stored(random_model(official(size), size), Path())
-    return _onnx_maker(Fitting(model, weights, writes=True), made_up_tokenizer())
-
-
-def _onnx_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
-    runtimes: tuple[Runtime, ...] = ("onnx", "openvino") if openvino.installed() else ("onnx",)
-    makers = [_runtime_maker(replace(found, runtime=one), tokenizer) for one in runtimes]
-
-    def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
-        return [run for maker in makers for run in maker(samples, tokens, threads)]
-
-    return make
-
-
-def _runtime_maker(found: Fitting, tokenizer: Tokenizer) -> Maker:
-    model = found.model
-
-    def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
-        network = found.network(threads)
-        engine = Engine(model, tokenizer, network=network)
-        seen = windows(len(samples)) if model.tags is not None else ()
-        # A CTC branch writes as many tokens as it hears.
-        heard = DecodeOptions(duration=len(samples) / SAMPLE_RATE)
-        how = forced(tokenizer, tokens) if found.writes else heard
-        request = Request(samples, how, windows=seen)
-        decoded = engine.run([request])[0].decoded
-        assert decoded is not None
-        length = network.context(len(samples))
-        whole = Run(
-            OURS,
-            FINAL,
-            f"int8, {NAMES[found.runtime]}",
-            length / SAMPLE_RATE,
-            lambda: engine.run([request]),
-            len(decoded.tokens),
-            bool(seen),
-        )
-        encode = replace(
-            whole,
-            part="features and encoder",
-            call=lambda: network.encode([samples], length, bool(seen), judged=False),
-            tokens=None,
-            tags=False,
-            work=encoder_work(model.info.dims.whisper(), length // FRAME),
-        )
-        runs = [whole, encode]
-        if found.runtime == "onnx":
-            runs.append(replace(encode, part=PEAK, call=onnx_product(threads), work=WORK))
-        if not found.writes:
-            return runs
-        states = network.encode([samples], length, bool(seen), judged=False).states
-        reader = make_transcriber(model, network, tokenizer, "attention")
-        read = partial(reader.read, states, how, len(samples) // FRAME, ())
-        return [*runs, replace(whole, part="text: decoder", call=read, tags=False)]
-
-    return make
 
 
 def _ways(model: LoadedModel) -> Iterator[tuple[str, str, str]]:

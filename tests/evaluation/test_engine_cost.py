@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from streamer.backends import openvino
 from streamer.backends.torch import network_of
 from streamer.engine import Engine
 from streamer.evaluation.engine_cost import (
@@ -23,13 +21,12 @@ from streamer.evaluation.engine_cost import (
     made_up_tokenizer,
     measure,
     official,
-    onnx_maker,
     own_runs,
     random_model,
     windows,
 )
 from streamer.nn.whisper import WhisperDims
-from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer
 
 SPEECH = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
 DIMS = WhisperDims(80, 1500, 32, 2, 2, 3000, 448, 32, 2, 2)
@@ -120,30 +117,6 @@ def test_a_model_without_tags_has_no_row_for_them() -> None:
     deaf = Engine(replace(tiny_model(), tags=None, labels=(), thresholds=()), tiny_tokenizer())
     runs = own_runs(deaf, SPEECH, None)
     assert not any(run.tags for run in runs)
-
-
-def test_a_model_of_ours_is_measured_in_onnx_runtime_too(tmp_path: Path) -> None:
-    make = onnx_maker(str(save_tiny(tmp_path / "model")))
-    assert make is not None
-    whole, encoder, product, *others = make(SPEECH, 2, 1)
-    assert product.part == PEAK
-    with_openvino = "int8, OpenVINO"
-    assert [run.precision for run in others] == [with_openvino] * (2 if openvino.installed() else 0)
-    assert (whole.who, whole.part, whole.tags) == (OURS, FINAL, True)
-    assert whole.precision == encoder.precision != own_runs(engine(), SPEECH, None)[0].precision
-    writing = onnx_maker(str(save_tiny(tmp_path / "writing", tiny_model(decoder="attention"))))
-    assert writing is not None
-    runs = [run for run in writing(SPEECH, 3, 1) if run.precision != with_openvino]
-    assert [(run.part, run.tokens) for run in runs] == [
-        (FINAL, 3),
-        ("features and encoder", None),
-        (PEAK, None),
-        ("text: decoder", 3),
-    ]
-    assert onnx_maker("none-such") is None
-    plan = Plan((torch.float32,), contexts=(1.0,), tokens=3, repeat=1)
-    rows = list(measure(plan, {torch.float32: engine("attention")}, SPEECH, first=writing))
-    assert [(row.precision, row.ratio) for row in rows[:1]] == [(whole.precision, 1)]
 
 
 def test_an_encoder_has_a_share_of_its_own_precisions_peak() -> None:
