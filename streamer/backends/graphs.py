@@ -17,7 +17,7 @@ from streamer.backends.stored import Floats, Weights
 from streamer.nn.definition import Dims, TagsInfo
 from streamer.timebase import POOL
 
-VERSION = 5
+VERSION = 6
 """Counts up with every change of what is computed, so that verdicts on an older one are not believed."""
 
 EPSILON = 1e-5
@@ -162,27 +162,36 @@ class Layers:
         return self.graph.contrib("Gelu", x)[0]
 
     def attention(
-        self, q: str, k: str, v: str, heads: int, causal: bool = False, shares: str | None = None
+        self, q: str, k: str, v: str, heads: int, shares: str | None = None, bias: str | None = None
     ) -> str:
-        """Attention over all of k and v, or causal. shares (T,): see `nn.silence`."""
-        g, more = self.graph, {"unidirectional": 1} if causal else {}
-        added = []
+        """Attention over all of k and v.
+
+        shares (T,): see `nn.silence`; or bias (1, 1, queries, T): what is added to the scores.
+        """
+        g = self.graph
         if shares is not None:
             row = g.op("Reshape", shares, g.integers(1, 1, 1, -1))
             count = g.op("Concat", g.integers(1, 1), g.op("Shape", q, start=1, end=2), g.integers(1), axis=0)
-            added = ["", "", g.op("Expand", row, count)]
-        return g.contrib("MultiHeadAttention", q, k, v, *added, num_heads=heads, **more)[0]
+            bias = g.op("Expand", row, count)
+        added = [] if bias is None else ["", "", bias]
+        return g.contrib("MultiHeadAttention", q, k, v, *added, num_heads=heads)[0]
 
     def self_attention(
-        self, x: str, name: str, width: int, heads: int, causal: bool = False, shares: str | None = None
+        self,
+        x: str,
+        name: str,
+        width: int,
+        heads: int,
+        shares: str | None = None,
+        bias: str | None = None,
     ) -> str:
-        """`nn.whisper.Attention` of x to itself."""
+        """`nn.whisper.Attention` of x to itself; see `attention`."""
         rounded = self.rounded(x, width)
         # Three products, not one and its parts: all that is done to one fits into the processor's cache.
         q, k, v = (
             self.product(rounded, *self.stored(f"{name}.{part}")) for part in ("query", "key", "value")
         )
-        return self.linear(self.attention(q, k, v, heads, causal, shares), f"{name}.out")
+        return self.linear(self.attention(q, k, v, heads, shares, bias), f"{name}.out")
 
     def feed_forward(self, x: str, name: str) -> str:
         """Widen, activate, narrow."""
@@ -304,39 +313,36 @@ def _block_mean(net: Layers, x: str, name: str, width: int, heads: int) -> str:
 
 
 def follower(net: Layers, dims: Dims, thinned: bool = False) -> bytes:
-    """The decoder with its tokens given (`base.Follow`): `states` (1, T, D), `given` and `wanted` (N, n).
+    """The decoder with its tokens given: `states` (1, T, D), and texts as a tree (`backends.tree`).
 
-    thinned: with one input more, `shares` (T,).
+    `given` (1, M), `places` (M,) and `bias` (1, 1, M, M) are the tree's; `wanted` (N, n, 2): a token's number
+    in it, and the token whose log-probability behind that is asked for -> `logprobs` (N, n). thinned: with
+    one input more, `shares` (T,).
     """
     width, heads = dims.n_text_state, dims.n_text_head
     g = net.graph
     shares = g.input("shares", np.float32, ("T",)) if thinned else None
     states = g.input("states", np.float32, (1, "T", dims.n_audio_state))
-    given = g.input("given", np.int64, ("N", "n"))
-    wanted = g.input("wanted", np.int64, ("N", "n"))
+    given = g.input("given", np.int64, (1, "M"))
+    places = g.input("places", np.int64, ("M",))
+    bias = g.input("bias", np.float32, (1, 1, "M", "M"))
+    wanted = g.input("wanted", np.int64, ("N", "n", 2))
     embedding = net.weights.rows("decoder.token_embedding.weight")
     table = g.op("DequantizeLinear", g.constant(embedding[0]), g.constant(embedding[1]), axis=0)
-    length = g.op("Shape", given, start=1, end=2)
-    positions = net.constant("decoder.positional_embedding")
-    here = g.op("Slice", positions, g.integers(0), length, g.integers(0))
+    here = g.op("Gather", net.constant("decoder.positional_embedding"), places, axis=0)
     x = g.op("Add", g.op("Gather", table, given, axis=0), here)
-    count = g.op("Shape", given, start=0, end=1)
-    shape = g.op("Concat", count, g.integers(1, 1), axis=0)
     normed = net.norm(x, "decoder.blocks.0.attn_ln")
     for i in range(dims.n_text_layer):
         block = f"decoder.blocks.{i}"
-        own = net.self_attention(normed, f"{block}.attn", width, heads, causal=True)
+        own = net.self_attention(normed, f"{block}.attn", width, heads, bias=bias)
         x, normed = net.add_norm(x, own, f"{block}.cross_attn_ln")
-        # One window's keys and values, for every row.
-        k = g.op("Expand", net.linear(states, f"{block}.cross_attn.key"), shape)
-        v = g.op("Expand", net.linear(states, f"{block}.cross_attn.value"), shape)
         q = net.linear(normed, f"{block}.cross_attn.query")
-        heard = net.attention(q, k, v, heads, shares=shares)
+        k, v = (net.linear(states, f"{block}.cross_attn.{part}") for part in ("key", "value"))
+        heard = net.attention(q, k, v, heads, shares)
         x, normed = net.add_norm(x, net.linear(heard, f"{block}.cross_attn.out"), f"{block}.mlp_ln")
         after = "decoder.ln" if i + 1 == dims.n_text_layer else f"decoder.blocks.{i + 1}.attn_ln"
         x, normed = net.add_norm(x, net.feed_forward(normed, f"{block}.mlp"), after)
     logprobs = g.op("LogSoftmax", net.rows(normed, *embedding, None), axis=-1)
-    place = g.op("Unsqueeze", wanted, g.integers(2))
-    chosen = g.op("Squeeze", g.op("GatherElements", logprobs, place, axis=2), g.integers(2))
+    chosen = g.op("GatherND", g.op("Squeeze", logprobs, g.integers(0)), wanted)
     g.output("logprobs", chosen, np.float32, ("N", "n"))
     return g.model()

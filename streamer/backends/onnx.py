@@ -17,6 +17,7 @@ from streamer.backends.onnx_decoder import OnnxDecoder
 from streamer.backends.plain import PlainLayers
 from streamer.backends.session import session
 from streamer.backends.stored import StoredModel, Weights
+from streamer.backends.tree import tree
 from streamer.nn import silence
 from streamer.nn.definition import WordsInfo
 from streamer.nn.silence import Thinned
@@ -132,6 +133,7 @@ class OnnxNetwork:
     def _follow(self, states: Floats | Thinned, given: Tokens, wanted: Tokens) -> Floats:
         assert self._follower is not None
         heard = states._asdict() if isinstance(states, Thinned) else {"states": states}
-        feeds = {**heard, "given": given, "wanted": wanted}
+        shared, numbers = tree(given)
+        feeds = {**heard, **shared._asdict(), "wanted": np.stack([numbers, wanted], axis=-1)}
         logprobs: Floats = self._follower.run(None, feeds)[0]
         return logprobs

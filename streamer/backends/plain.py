@@ -33,10 +33,10 @@ class PlainLayers(Layers):
         return self.graph.op("Mul", self.graph.op("Mul", x, half), self.graph.op("Add", error, one))
 
     def self_attention(
-        self, x: str, name: str, width: int, heads: int, causal: bool = False, shares: str | None = None
+        self, x: str, name: str, width: int, heads: int, shares: str | None = None, bias: str | None = None
     ) -> str:
         """`nn.whisper.Attention` of x to all of itself."""
-        assert not causal, "an encoder hears what comes later"
+        assert bias is None, "only a decoder's scores have one"
         g, each = self.graph, width // heads
         joined = self.linear(x, *(f"{name}.{part}" for part in ("query", "key", "value")))
         q, k, v = (
