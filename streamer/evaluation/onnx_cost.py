@@ -1,4 +1,4 @@
-"""What an utterance costs in ONNX Runtime, and with OpenVINO for the encoder: runs for `engine_cost.measure`."""
+"""What an utterance costs in ONNX Runtime, and with OpenVINO for its encoder: see `engine_cost.measure`."""
 
 from __future__ import annotations
 
