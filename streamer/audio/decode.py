@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -42,9 +42,15 @@ class Lost:
 
 
 class AudioDecoder:
-    """Decodes, mixes down and resamples one audio stream; survives damaged packets and format changes."""
+    """Decodes, mixes down and resamples one audio stream; survives damaged packets and format changes.
 
-    def __init__(self) -> None:
+    collect: how many seconds of audio are worth mixing and resampling, asked with every frame: less is held
+    back until there is more, or a loss, or `flush`. What comes out is the same.
+    """
+
+    def __init__(self, collect: Callable[[], float] = lambda: 0.0) -> None:
+        self._collect = collect
+        self._decoded: list[Floats] = []  # of one format, not mixed yet
         self._resampler: Resampler | None = None
         self._layout = ""
         self._next_time: float | None = None
@@ -66,8 +72,14 @@ class AudioDecoder:
         return pieces
 
     def flush(self) -> Floats:
-        """What the resampler holds back; audio after it starts anew."""
-        return self._resampler.flush() if self._resampler is not None else np.zeros(0, dtype=np.float32)
+        """What is held back, also by the resampler; audio after it starts anew."""
+        if self._resampler is None:
+            return np.zeros(0, dtype=np.float32)
+        return np.concatenate((self._resampled(self._resampler), self._resampler.flush()))
+
+    def _resampled(self, resampler: Resampler) -> Floats:
+        decoded, self._decoded = self._decoded, []
+        return resampler.feed(np.concatenate(decoded)) if decoded else np.zeros(0, dtype=np.float32)
 
     def _frame(self, frame: AudioFrame) -> list[Floats | Lost]:
         pieces: list[Floats | Lost] = []
@@ -85,7 +97,9 @@ class AudioDecoder:
                 mix_weights([c.name for c in frame.layout.channels]),
             )
             self._layout = frame.layout.name
-        pieces.append(resampler.feed(frame_samples(frame)))
+        self._decoded.append(frame_samples(frame))
+        if sum(map(len, self._decoded)) >= self._collect() * frame.sample_rate:
+            pieces.append(self._resampled(resampler))
         return pieces
 
 

@@ -35,6 +35,8 @@ Pace = Literal["real", "fast"]
 _NOTHING: Floats = np.zeros(0, np.float32)
 
 USER_AGENT = "streamer"
+AHEAD = 0.2
+"""Seconds by which a file is read ahead."""
 EARLY = 1.0
 """Seconds by which an HTTP file may end before its announced length without having been cut off."""
 
@@ -118,7 +120,7 @@ class UrlSource:
         finite = self._file or (not self._rtsp and length is not None)
         if not playback.begin(feed, finite):
             return
-        decoder = AudioDecoder()
+        decoder = AudioDecoder(playback.wanted)
         for other in container.streams:
             if other.index != stream.index:  # pictures, and the other variants of an HLS playlist
                 other.discard = Discard.all
@@ -133,8 +135,8 @@ class UrlSource:
                             return
                 if not finite and feed.quiet_for > self._config.stall:
                     raise StalledSourceError(f"connected, but no audio for {self._config.stall:g} s")
-            playback.take(decoder.flush())
         finally:
+            playback.take(decoder.flush())
             playback.release()
         if not finite:
             raise TransientSourceError("the server ended the stream")
@@ -170,6 +172,10 @@ class _Playback:
         self._arrived = 0
         self._lead = 0.0
         return True
+
+    def wanted(self) -> float:
+        """Seconds of audio worth having at once: files are read ahead, a live source's reader may rest."""
+        return AHEAD if self._finite else self._feed.ring.pace(1) / SAMPLE_RATE
 
     def take(self, piece: Floats | Lost) -> bool:
         """Hand one piece on, at its time; False when the source has to stop."""

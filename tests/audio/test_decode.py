@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from streamer.audio.decode import decode_file, mix_weights
+from streamer.audio.decode import AudioDecoder, Floats, Lost, decode_file, mix_weights
 from streamer.errors import PermanentSourceError
 from streamer.timebase import SAMPLE_RATE
 from tests.audio.tools import correlation, encode, tone
@@ -57,6 +58,39 @@ def test_damaged_packets_cost_their_length_only(tmp_path: Path) -> None:
     samples = decode_file(path)
     assert len(samples) > 2.0 * SAMPLE_RATE
     assert np.isfinite(samples).all()
+
+
+@pytest.mark.parametrize("codec", ["flac", "libopus"])
+@pytest.mark.parametrize("seconds", [0.3, 100.0])
+def test_what_is_collected_comes_out_as_it_would_have(tmp_path: Path, codec: str, seconds: float) -> None:
+    path = encode(tmp_path / f"a.{'flac' if codec == 'flac' else 'ogg'}", tone(2.0, 48000), 48000, codec)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40] = b"\x55" * 40  # flac tells of it
+    path.write_bytes(data)
+    at_once, later = (decoded(path, AudioDecoder(wanted)) for wanted in (lambda: 0.0, lambda: seconds))
+    assert [lost for lost in later if isinstance(lost, Lost)] == [
+        lost for lost in at_once if isinstance(lost, Lost)
+    ]
+    assert len(later) < len(at_once)
+    for expected, found in zip(between_losses(at_once), between_losses(later), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def decoded(path: Path, decoder: AudioDecoder) -> list[Floats | Lost]:
+    with av.open(str(path)) as container:
+        pieces = [piece for packet in container.demux(audio=0) for piece in decoder.feed(packet)]
+    return [*pieces, decoder.flush()]
+
+
+def between_losses(pieces: list[Floats | Lost]) -> list[Floats]:
+    runs: list[list[Floats]] = [[]]
+    for piece in pieces:
+        if isinstance(piece, Lost):
+            runs.append([])
+        else:
+            runs[-1].append(piece)
+    return [np.concatenate([np.zeros(0, np.float32), *run]) for run in runs]
 
 
 def test_mix_weights_sum_to_one() -> None:
