@@ -171,7 +171,7 @@ def _ask(config: ModelConfig, threads: int, bounds: Bounds, runtime: Runtime | N
     """`first`, in a second Python. What it says is kept."""
     everything = "torch, ONNX Runtime and OpenVINO" if openvino.installed() else "torch and ONNX Runtime"
     what = f"Measuring {everything} with" if runtime is None else f"Preparing {NAMES[runtime]} for"
-    log.info("%s %s, once: a few seconds …", what, config.name)
+    log.info("%s %s, once: a few seconds, more for a large model …", what, config.name)
     try:
         said = in_child(first, config, threads, bounds, runtime)
     except ModelError as error:
