@@ -196,6 +196,11 @@ class Engine:
         """Whether a decoder writes the words, which takes prompts and temperatures."""
         return isinstance(self._transcriber, DecoderTranscriber)
 
+    @property
+    def batch(self) -> int:
+        """Requests that are worth running at once. See `backends.base.Network`."""
+        return self._network.batch
+
     def context(self, samples: int) -> int:
         """Samples that a window of so many is padded to. See `backends.base.Network`."""
         return self._network.context(samples)

@@ -99,6 +99,7 @@ class Pipeline:
             partial_patience=config.live.step,
             ambient_patience=config.sounds.window,
             backlog=to_samples(config.limits.backlog),
+            max_batch=min(one.batch for one in self._engines),
             lossless=fast,
             workers=workers,
         )

@@ -62,7 +62,8 @@ class Scheduler:
 
     bucket: maps a pass to its engine and the context it will be padded to; only passes of one share a batch.
     partial_patience, ambient_patience: seconds until a waiting pass of that kind is due.
-    backlog: samples of utterances of one stream that may wait. workers: how many take batches.
+    backlog: samples of utterances of one stream that may wait. max_batch: passes of a batch at most.
+    workers: how many take batches.
     """
 
     def __init__(

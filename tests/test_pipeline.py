@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from streamer import pipeline
 from streamer.audio.ring import Ring
 from streamer.audio.source import Report, StateChange
+from streamer.backends.torch import WhisperNetwork
 from streamer.bus import Bus
 from streamer.config import Config, GuardsConfig, ModelConfig
-from streamer.engine import Engine, Result
+from streamer.engine import Engine, Request, Result
 from streamer.errors import ConfigError, ModelError, ProtocolError, StreamerError
 from streamer.events import Event, SourceState
 from streamer.labels import Label
@@ -196,6 +197,22 @@ def test_several_workers_say_of_each_stream_what_one_says_of_it_alone(decoder: s
         alone, _ = run([Playback([one], name)], engine=engine())
         of_stream = [event for event in together if getattr(event, "stream", None) == name]
         assert essence(of_stream, wanted) == essence(alone, wanted)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_no_more_streams_share_a_pass_than_the_network_wants(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WhisperNetwork, "batch", batch)
+    sizes, plain = [], Engine.run
+
+    def counted(engine: Engine, requests: Sequence[Request]) -> list[Result]:
+        sizes.append(len(requests))
+        return plain(engine, requests)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    run([Playback([conversation()[: 3 * RATE]], f"stream {i}") for i in range(4)])
+    assert 1 <= max(sizes) <= batch
 
 
 EVERYTHING = {

@@ -21,6 +21,9 @@ BUCKET = 2 * TOKEN
 SHORTEST = 2 * BUCKET
 """Less context than this is padded up to it."""
 
+LARGEST_BATCH = 8
+"""Windows that are encoded at once at most."""
+
 Follow = Callable[[Any, Tokens, Tokens], Floats]
 """The decoder with its tokens given: states of one window (`Encoded.window`), for all rows; given tokens
 (N, n); wanted tokens (N, n). The result (N, n) is the log-probability of each wanted one after the given ones
@@ -54,6 +57,10 @@ def plain(states: Any) -> Any:
 
 class Network(Protocol):
     """A model's encoder and what reads it. Belongs to one thread."""
+
+    @property
+    def batch(self) -> int:
+        """Windows that are worth encoding at once: each of more would take as long or longer."""
 
     @property
     def follow(self) -> Follow | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from streamer.audio.mel import log_mels
 from streamer.backends import processor
-from streamer.backends.base import BUCKET, Encoded, Floats, Tokens, context_for, plain
+from streamer.backends.base import BUCKET, LARGEST_BATCH, Encoded, Floats, Tokens, context_for, plain
 from streamer.backends.cuda_graphs import GraphedWriter
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError
@@ -64,6 +64,9 @@ def network_of(
 
 class _Heads:
     """What every encoder has on it."""
+
+    batch = LARGEST_BATCH
+    """See Network."""
 
     def __init__(
         self, model: LoadedModel | LoadedSpeech[Any], dtype: torch.dtype, device: torch.device
