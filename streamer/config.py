@@ -217,8 +217,8 @@ class SoundsConfig(Section):
     window: float = 4.0
     """Seconds that one tag window sees; a multiple of 0.4."""
     steady: Annotated[float, Field(ge=0, le=20)] = 0.0
-    """Seconds between two ambient passes at most where the sound does not change: one hears all hops since.
-    0: one every hop."""
+    """Seconds between two ambient passes at most (and `window` at most) where the sound does not change: the
+    hops between are taken to have been as before. 0: one every hop."""
     top_k: Annotated[int, Field(ge=1)] = 5
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Score from which a sound counts, for every label; unset: the model's own per-label thresholds."""

@@ -9,9 +9,9 @@ hop was silent. Where partials are off, an utterance longer than that window no 
 With sounds off only the clock is told of, or it would seem to lag for as long as nobody speaks.
 
 Steady sound: where nothing has changed (`audio.steady`) for longer than it takes to find a sound's start or
-end, windows wait for up to `sounds.steady` seconds and are heard in one pass. Anything new, silence,
-or somebody who speaks ends that at the next tick, and what is new has its own pass as ever. So no
-window is left out, and none is late but those in which nothing is new.
+end, ticks wait for up to `sounds.steady` seconds, and then the last one's window is heard for all. Anything
+new, silence, or somebody who speaks ends that at the next tick, and what is new has its own pass as ever. So
+nothing is left out, for windows meet, and nothing is late but what is not new.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from streamer.audio.steady import Steadiness
 from streamer.config import Config
 from streamer.events import Event, Level, SpeechStarted, SpeechStopped, StreamGap
 from streamer.passes import SHORTEST_VIEW, Kind, Pass
-from streamer.timebase import FRAME, FULL_CONTEXT, TOKEN, floor_to, to_samples, to_seconds
+from streamer.timebase import FRAME, TOKEN, floor_to, to_samples, to_seconds
 from streamer.vad.base import Vad
 from streamer.vad.segmenter import Boundary, Segmenter, Started
 
@@ -51,15 +51,15 @@ class Ear:
         self._step = to_samples(config.live.step)
         self._hop = to_samples(config.sounds.hop)
         self._window = to_samples(config.sounds.window)
-        self._patience = to_samples(config.sounds.steady)
+        self._patience = min(to_samples(config.sounds.steady), self._window)
         confirmed = max(config.sounds.confirm * config.sounds.hop, config.sounds.hold, config.sounds.merge)
         self._known = self._window + 2 * self._hop + to_samples(confirmed)
         """Samples without a change after which windows tell nothing new: sounds have started or stopped."""
         self._steadiness = Steadiness()
         self._waiting: tuple[int, int] | None = None
-        """The first and the last tick whose windows a later pass will hear."""
+        """The first and the last tick that a later pass will speak for."""
         longest = to_samples(config.segment.longest + config.segment.pre_roll_ms / 1000 + 2)
-        self._recent = Recent(max(longest + 2 * TOKEN, self._window + self._hop + self._patience + TOKEN))
+        self._recent = Recent(max(longest, self._window + self._hop) + 2 * TOKEN)
         self._rest = np.zeros(FRAME, np.float32)
         self._filled = 0
         self._audible = False
@@ -173,7 +173,7 @@ class Ear:
             first = self._waiting[0] if self._waiting else position
             self._waiting, self._audible = (first, position), False
             length = position + self._hop - first
-            if length + self._hop > self._patience or length + self._window > FULL_CONTEXT:
+            if length + self._hop > self._patience:
                 yield from self._catch_up()
             else:
                 yield self._silent(Kind.STEADY)
@@ -189,10 +189,10 @@ class Ear:
             yield self._pass(Kind.AMBIENT, self.position - length, self.position)
 
     def _catch_up(self) -> Iterator[Pass]:
-        """The windows that wait, in one pass."""
+        """The ticks that wait, in one pass: the window of the last."""
         if self._waiting:
-            (first, last), self._waiting = self._waiting, None
-            yield self._pass(Kind.STEADY, first - self._window, last)
+            (_, last), self._waiting = self._waiting, None
+            yield self._pass(Kind.STEADY, last - self._window, last)
 
     def _last_sounds(self) -> Iterator[Pass]:
         """What was not heard yet, where there will be no next tick."""

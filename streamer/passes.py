@@ -24,7 +24,7 @@ class Kind(IntEnum):
     SILENT = 3
     """Nothing was audible, or sounds are off: no encoder run, but the clock moves on."""
     STEADY = 4
-    """It has sounded the same for a while: sounds only, of several hops; without samples, of none yet."""
+    """It has sounded the same for a while: sounds only, for several hops; without samples, for none yet."""
     END = 5
     """The stream is over: whatever is open is closed after everything else of that stream."""
 

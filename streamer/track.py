@@ -93,6 +93,9 @@ class Track:
         """The tag head's, newest last: where its window began, and what it heard there."""
         self._speech = np.array([label.name in SPEECH for label in model.labels], bool)
         self._sound = np.array([label.name not in SPEECH | {SILENCE} for label in model.labels], bool)
+        self._scores = np.zeros(len(model.labels), np.float32)
+        self._scored = 0
+        """The newest window's scores, and where it ended."""
         self._aside = False
         """Whether the window of the last request is only for an opinion on its text, between two hops."""
         self._has_opinions = bool(self._detector and self._speech.any() and self._sound.any())
@@ -143,13 +146,18 @@ class Track:
         return Frontier(len(p.samples) // FRAME, to_frames(live.margin), to_frames(live.jump_back))
 
     def _windows(self, p: Pass) -> tuple[tuple[int, int], ...]:
-        """The tag windows due in a pass, in pooled tokens from its start: one for each hop not heard yet."""
+        """The tag windows due in a pass, in pooled tokens from its start: one for each hop not heard yet.
+
+        What was steady is heard once for all of them: in a longer context a window would have other scores.
+        """
         if self._detector is None:
             return ()
         first = ceil_to(max(self._heard + 1, p.start + 1), self._hop)
         ends = list(range(first, p.end + 1, self._hop))
         if p.kind is Kind.AMBIENT and p.end > self._heard and p.end not in ends:
             ends.append(p.end)
+        elif p.kind is Kind.STEADY:
+            ends = ends[-1:]
         windows = []
         for end in ends:
             last = (end - p.start) // TOKEN
@@ -178,6 +186,9 @@ class Track:
 
     def _sounds(self, p: Pass, request: Request, result: Result) -> Iterator[Event]:
         assert self._detector is not None
+        if p.kind is Kind.STEADY:  # nothing has changed since the window before
+            for end in range(ceil_to(max(self._scored, p.start) + 1, self._hop), p.end, self._hop):
+                yield from map(self._change, self._detector.push(end - self._window, end, self._scores))
         for (first, last), scores in zip(request.windows, result.scores, strict=True):
             start, end = p.start + first * TOKEN, p.start + last * TOKEN
             if self._has_opinions:
@@ -192,6 +203,7 @@ class Track:
                 tags=top_k(scores, self._labels, self._config.sounds.top_k),
             )
             yield from map(self._change, self._detector.push(start, end, scores))
+            self._scores, self._scored = scores, end
 
     def _change(self, change: Change) -> Event:
         label = change.label

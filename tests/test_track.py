@@ -217,6 +217,8 @@ def test_unhurried_no_audible_slot_is_left_out(which: int) -> None:
             quiet.add(p.end // hop)
         if request is not None:
             done |= {-(-(p.start + last * TOKEN) // hop) for _, last in request.windows}
+        if p.kind is Kind.STEADY:  # one window for all
+            done |= set(range(-(-p.start // hop) + 1, p.end // hop))
         list(track.events(p, request, None if request is None else answer(request)))
     end = PASSES[which][-1].end // hop
     missing = set(range(1, end + 1)) - done - quiet
@@ -238,6 +240,22 @@ def test_a_sound_starts_stops_and_is_reported_once() -> None:
         ("sound.stopped", "Dog", "/m/0bt9lr"),
     ]
     assert changes[0].start == changes[1].start == 3.2
+
+
+def test_what_is_steady_is_heard_once_and_taken_for_what_it_was_in_between() -> None:
+    steady = [*[ambient(i * 0.8) for i in range(1, 11)], replace(ambient(12.0), kind=Kind.STEADY)]
+    quiet = [ambient(12.0 + i * 0.8) for i in range(1, 10)]
+    one_by_one = [ambient(i * 0.8) for i in range(1, 16)]
+    found = []
+    for loud in (steady, one_by_one):
+        track = make()
+        events = [e for p in loud for e in do(track, p, scores=SIREN)]
+        events += [e for p in quiet for e in do(track, p, scores=(0, 0, 0))]
+        found.append([e for e in events if isinstance(e, SoundStarted | SoundStopped)])
+        if loud is steady:
+            assert tagged(events)[9:11] == [(4.0, 8.0), (8.0, 12.0)]
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
 
 
 def test_what_goes_on_at_the_end_is_closed() -> None:
