@@ -98,9 +98,9 @@ def test_frames_that_are_all_alike_may_stand_for_each_other() -> None:
 def test_a_batch_is_its_windows() -> None:
     model = whisper()
     kept, length = silence.fill(80 * FRAME)
-    given_rest = tuple(torch.tensor(one) for one in kept)
+    places, shares = (torch.tensor(one) for one in kept)
     mel = torch.from_numpy(log_mels([noise(1.0), noise(0.7, 1)], length, model.dims.n_mels))
-    together = model.encode(mel, True, given_rest)  # type: ignore[arg-type]
+    together = model.encode(mel, True, (places, shares))
     for i in range(2):
-        alone = model.encode(mel[i : i + 1], True, given_rest)  # type: ignore[arg-type]
+        alone = model.encode(mel[i : i + 1], True, (places, shares))
         torch.testing.assert_close(together.states[i : i + 1], alone.states, atol=1e-5, rtol=1e-5)
