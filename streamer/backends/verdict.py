@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 """Of audio in a pass that is measured."""
-WINDOWS, FEW_WINDOWS = 9, 5
-"""So many passes over the sample recording are compared, if it is long enough; fewer where each sees 30 s."""
+WINDOWS = 9
+"""So many passes over the sample recording are compared, if it is long enough."""
 TOKENS = 20
 """So many are written of each at most, where a decoder writes."""
 ROUNDS, FEW_ROUNDS = 7, 2
@@ -124,14 +124,13 @@ def measure(
     context = model.info.context.filled(config.silence)
     model = replace(model, info=model.info.model_copy(update={"context": context}))
     reference = network_of(model, choose_precision(config))
-    size, rounds, windows = round(SECONDS * SAMPLE_RATE), ROUNDS, WINDOWS
-    if reference.context(size) == FULL_CONTEXT:
-        rounds, windows = FEW_ROUNDS, FEW_WINDOWS
+    size = round(SECONDS * SAMPLE_RATE)
+    rounds = FEW_ROUNDS if reference.context(size) == FULL_CONTEXT else ROUNDS
     heard = decode_file(find_sample())[: WINDOWS * size]
     views = heard[: len(heard) // size * size].reshape(-1, size)
     apart: list[list[tuple[float, float]]] = [[] for _ in networks]
     doubts = []
-    for view in views[:: max(1, len(views) // windows)]:
+    for view in views:
         wanted = _say(reference, view, bounds, hears)
         doubts.append(1 - wanted.text.max(-1).mean())
         for other, mine in zip(networks.values(), apart, strict=True):
