@@ -112,8 +112,7 @@ def _load_torch_engine(config: ModelConfig, text: TextConfig, threads: int) -> E
     if is_waveform(path):
         return _load_speech_engine(config, path, text, device)
     model = load(config.name, config.tags or None)
-    context = model.info.context.filled(config.silence)
-    model = replace(model, info=model.info.model_copy(update={"context": context}))
+    model = replace(model, info=model.info.filled(config.silence))
     if config.emotion:
         model = with_emotion(model, model.model, load_emotion_head(config.emotion))
     tokenizer = load_tokenizer(model.vocabulary)

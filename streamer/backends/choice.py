@@ -65,10 +65,8 @@ class Fitting:
         return OnnxNetwork(self.model, threads, self.weights, self.writes, None, self.runtime, workers)
 
     def filled(self, silence: str) -> Fitting:
-        """With so much silence; see `ContextInfo.filled`."""
-        info = self.model.info
-        info = info.model_copy(update={"context": info.context.filled(silence)})
-        return replace(self, model=replace(self.model, info=info))
+        """With so much silence; see `ModelInfo.filled`."""
+        return replace(self, model=replace(self.model, info=self.model.info.filled(silence)))
 
     def undecided(self, config: ModelConfig) -> bool:
         """Whether it has to be measured how much silence it needs."""

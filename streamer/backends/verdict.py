@@ -121,8 +121,7 @@ def measure(
 
     torch.set_num_threads(threads)
     model = load(config.name, config.tags or None)
-    context = model.info.context.filled(config.silence)
-    model = replace(model, info=model.info.model_copy(update={"context": context}))
+    model = replace(model, info=model.info.filled(config.silence))
     reference = network_of(model, choose_precision(config))
     size = round(SECONDS * SAMPLE_RATE)
     rounds = FEW_ROUNDS if reference.context(size) == FULL_CONTEXT else ROUNDS

@@ -79,10 +79,9 @@ def _runtime_maker(found: Fitting, tokenizer: Tokenizer, fill: str) -> Maker:
     model = found.model
 
     def make(samples: Samples, tokens: int, threads: int) -> list[Run]:
-        network = found.network(threads)
-        is_full = network.context(len(samples)) == FULL_CONTEXT and not info.context.thinned
-        if len(samples) + info.context.samples >= FULL_CONTEXT and (besides or not is_full):
+        if len(samples) + info.context.samples >= FULL_CONTEXT and (besides or info.context.thinned):
             return []  # there is no silence, and another one's figures say it all
+        network = found.network(threads)
         engine = Engine(model, tokenizer, network=network)
         seen = windows(len(samples)) if model.tags is not None else ()
         # A CTC branch writes as many tokens as it hears.

@@ -121,10 +121,6 @@ class ContextInfo(_Part):
             raise ValueError("a context is short or filled with thinned silence; found both true")
         return self
 
-    def filled(self, silence: str) -> ContextInfo:
-        """With what `model.silence` says of the silence; a short context has none that could be thinned."""
-        return ContextInfo(thinned=True) if silence == "thinned" and not self.short else self
-
     @property
     def cut(self) -> bool:
         """Whether a pass needs less than 30 s of audio."""
@@ -258,6 +254,12 @@ class ModelInfo(_Part):
                     f"{self.dims.n_text_layer} layers of {self.dims.n_text_head} heads"
                 )
         return self
+
+    def filled(self, silence: str) -> ModelInfo:
+        """With what `model.silence` says of the silence; a short context has none that could be thinned."""
+        if silence != "thinned" or self.context.short:
+            return self
+        return self.model_copy(update={"context": ContextInfo(thinned=True)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Thinned(NamedTuple):
     shares: Any
 
 
-@lru_cache(maxsize=FRAMES)
+@lru_cache(maxsize=64)  # contexts are few: multiples of 0.8 s
 def rest(first: int) -> Rest:
     """What stands for the frames from `first` on."""
     begins = np.arange(first, FRAMES, ONE_IN)
